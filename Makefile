@@ -1,0 +1,50 @@
+# Two commands on a fresh clone, nothing before them but Python 3.11+ and make:  make demo   make test
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check bench clean help
+help:
+	@echo "make demo    set up .venv and run a closed-loop campaign on a simulated laboratory"
+	@echo "make test    set up .venv and run every test"
+	@echo "make check   lint, types, the room table, the wheel, the licences"
+	@echo "make bench   measure what README and docs claim (long)"
+
+demo: $(VENV)/.core
+	@$(BIN)/athanor demo
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/python .ci/check_wheel.py
+	@$(BIN)/python .ci/check_licences.py
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Athanor needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "This Python has no venv/ensurepip. On Debian or Ubuntu: apt install python3-venv; or set PYTHON= to another one."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps follow the pins: change pyproject.toml or constraints.txt and the next command installs again.
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Athanor into $(VENV) (PyTorch is about 200 MB as a CPU build; see README to choose it) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Athanor and its test tools into $(VENV) ..."
+	@$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
