@@ -1,0 +1,268 @@
+"""The profile of an instrument: its axes with limits, its detectors, its outcomes. Written as YAML, checked on load."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from athanor.instruments.limits import Limit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Value = bool | int | Finite | str  # bool first, so that it is seen and refused, not taken for a number
+
+
+class ProfileProblem(BaseModel):
+    """One thing wrong in a profile: where it stands and what would put it right."""
+
+    model_config = ConfigDict(frozen=True)
+    source: str
+    line: int | None
+    field: str
+    detail: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}" if self.line is not None else self.source
+        return f"{place}: {self.field or 'profile'}: {self.detail}; {self.remedy}"
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; `problems` lists every one found, each with its line."""
+
+    def __init__(self, problems: list[ProfileProblem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class Part(BaseModel):
+    """Base of the profile's parts: immutable, nothing unknown, finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AxisSpec(Part):
+    """One knob: its unit and its limits.
+
+    `minimum` and `maximum` are inclusive, `largest_step` is the largest distance from the current read-back, all in
+    `unit`; `allowed` lists the only values instead. `tolerance` (in `unit`) is how near the read-back must come.
+    `settle_s` and `timeout_s` are seconds. An axis with neither range nor list is never moved.
+    """
+
+    unit: str | None = None
+    minimum: Finite | None = None
+    maximum: Finite | None = None
+    integer: bool = False
+    allowed: tuple[Value, ...] | None = None
+    largest_step: Annotated[Finite, Field(gt=0)] | None = None
+    tolerance: Annotated[Finite, Field(ge=0)] = 0.0
+    settle_s: Annotated[Finite, Field(ge=0)] = 0.0
+    timeout_s: Annotated[Finite, Field(gt=0)] = 10.0
+
+    @field_validator("allowed")
+    @classmethod
+    def _one_kind(cls, allowed: tuple[Value, ...] | None) -> tuple[Value, ...] | None:
+        if allowed is None:
+            return None
+        if not allowed:
+            raise ValueError("no value is allowed; list at least one")
+        if any(isinstance(value, bool) for value in allowed):
+            raise ValueError("true and false are not axis values; write them as words in quotes")
+        if len({isinstance(value, str) for value in allowed}) > 1:
+            raise ValueError("numbers and words are mixed; use one kind")
+        if len(set(allowed)) < len(allowed):
+            raise ValueError("a value is listed twice")
+        return allowed
+
+    @model_validator(mode="after")
+    def _range(self) -> AxisSpec:
+        if (self.minimum is None) != (self.maximum is None):
+            raise ValueError("only one end of the range is given; give both minimum and maximum")
+        if self.allowed is not None and self.minimum is not None:
+            raise ValueError("both a range and a list of allowed values are given; keep one")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}; swap them")
+        if self.allowed and isinstance(self.allowed[0], str) and self.largest_step is not None:
+            raise ValueError("words have no distance; remove largest_step")
+        return self
+
+    def limit(self) -> Limit | None:
+        """The limit every set on this axis is held to; None when no limit is known."""
+        if self.allowed is None and self.minimum is None:
+            return None
+        return Limit(
+            minimum=self.minimum,
+            maximum=self.maximum,
+            integer=self.integer,
+            allowed=self.allowed,
+            largest_step=self.largest_step,
+            tolerance=self.tolerance,
+            unit=self.unit,
+        )
+
+
+class DetectorSpec(Part):
+    """One detector: its signals with their units, and how long a reading may take (seconds)."""
+
+    signals: Annotated[dict[str, str | None], Field(min_length=1)]
+    timeout_s: Annotated[Finite, Field(gt=0)] = 10.0
+
+
+class OutcomeSpec(Part):
+    """One outcome of a run: the signal it is reduced from, and its unit."""
+
+    signal: str
+    unit: str | None = None
+
+
+class Profile(Part):
+    """An instrument as people describe it."""
+
+    name: str
+    laboratory: str
+    simulated: bool
+    title: str = ""
+    axes: Annotated[dict[str, AxisSpec], Field(min_length=1)]
+    detectors: Annotated[dict[str, DetectorSpec], Field(min_length=1)]
+    outcomes: Annotated[dict[str, OutcomeSpec], Field(min_length=1)]
+    reduction: str = "mean"
+
+    @field_validator("name", "laboratory")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a plain name; use a letter, then letters, digits, dot, dash, underscore")
+        return name
+
+    @field_validator("axes", "detectors", "outcomes")
+    @classmethod
+    def _plain_keys(cls, parts: dict[str, Any]) -> dict[str, Any]:
+        for name in parts:
+            cls._plain_name(name)
+        return parts
+
+    @model_validator(mode="after")
+    def _signals(self) -> Profile:
+        signals: dict[str, str] = {}
+        for name, detector in self.detectors.items():
+            for signal in detector.signals:
+                if signal in signals:
+                    raise ValueError(f"signal {signal!r} is in detectors {signals[signal]} and {name}; rename one")
+                signals[signal] = name
+        for name, outcome in self.outcomes.items():
+            if outcome.signal not in signals:
+                known = ", ".join(sorted(signals))
+                raise ValueError(
+                    f"outcome {name!r} reads signal {outcome.signal!r}, which no detector has; use one of: {known}"
+                )
+        return self
+
+    def limits(self) -> dict[str, Limit | None]:
+        """The limit of every axis, by name."""
+        return {name: axis.limit() for name, axis in self.axes.items()}
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile file; raises `ProfileError` naming file, line, field and remedy."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(
+            [
+                ProfileProblem(
+                    source=str(path), line=None, field="", detail=str(error), remedy="give a readable text file"
+                )
+            ]
+        ) from error
+    return parse_profile(text, source=str(path))
+
+
+def parse_profile(text: str, source: str = "<profile>") -> Profile:
+    """Check profile text; raises `ProfileError` naming source, line, field and remedy of every problem."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+
+    def broken(detail: str, line: int | None, remedy: str) -> ProfileError:
+        return ProfileError([ProfileProblem(source=source, line=line, field="", detail=detail, remedy=remedy)])
+
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else None
+        raise broken(str(error.problem or error), line, "correct the YAML here") from error
+    if not isinstance(tree, dict):
+        raise broken("not a mapping", 1, "start with `name: ...`")
+    try:
+        return Profile.model_validate(_plain(tree))
+    except ValidationError as error:
+        problems = [
+            ProfileProblem(
+                source=source,
+                line=_line(tree, problem["loc"]),
+                field=".".join(str(part) for part in _named(tree, problem["loc"])),
+                detail=problem["msg"].removeprefix("Value error, "),
+                remedy=_remedy(problem),
+            )
+            for problem in error.errors(include_url=False)
+        ]
+        raise ProfileError(problems) from error
+
+
+def _plain(node: Any) -> Any:
+    """The tree without the YAML library's own types."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return str(node)
+
+
+def _named(tree: Any, location: tuple[int | str, ...]) -> list[int | str]:
+    """The part of an error's location that exists in the file; union tags and the like fall away."""
+    parts: list[int | str] = []
+    for part in location:
+        in_list = isinstance(tree, list) and isinstance(part, int) and part < len(tree)
+        if in_list or (isinstance(tree, dict) and part in tree):
+            tree = tree[part]
+        else:
+            if isinstance(tree, dict):
+                parts.append(part)
+            break
+        parts.append(part)
+    return parts
+
+
+def _line(tree: Any, location: tuple[int | str, ...]) -> int | None:
+    """The 1-based line on which the last existing part of the location stands."""
+    line: int = tree.lc.line
+    for part in location:
+        if isinstance(tree, dict) and part in tree:
+            line = tree.lc.key(part)[0]
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            line = tree.lc.item(part)[0]
+        else:
+            break
+        tree = tree[part]
+    return line + 1
+
+
+def _remedy(problem: Any) -> str:
+    kind = problem["type"]
+    if kind == "missing":
+        return "add this field"
+    if kind == "extra_forbidden":
+        return "remove it or correct its spelling"
+    if kind == "value_error":
+        return "correct it"  # the detail already says how
+    value = problem.get("input")
+    shown = value if not isinstance(value, float) or math.isfinite(value) else str(value)
+    return f"it is {shown!r}; correct it"
