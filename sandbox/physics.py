@@ -18,7 +18,16 @@ from athanor.instruments.laboratory import ProcessFailed
 Value: TypeAlias = float | int | str
 Readings: TypeAlias = dict[str, "float | list[float]"]
 
-__all__ = ["AxisModel", "Physics", "ProcessFailed", "Readings", "SignalModel", "Value", "generator", "is_finite_reading"]
+__all__ = [
+    "AxisModel",
+    "Physics",
+    "ProcessFailed",
+    "Readings",
+    "SignalModel",
+    "Value",
+    "generator",
+    "is_finite_reading",
+]
 
 
 @dataclass(frozen=True)
