@@ -1,0 +1,382 @@
+"""One campaign's working set: ledger, spec, planner, instrument, leases. The steps in `nodes` act through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from athanor.memory.records import (
+    Campaign,
+    Decision,
+    Experiment,
+    Lease,
+    Observation,
+    Purpose,
+    Value,
+    new_id,
+    now,
+    revision_of,
+)
+
+if TYPE_CHECKING:
+    from athanor.agents.planning import PlannerProcess
+    from athanor.agents.reasoners.protocol import Reasoner
+    from athanor.agents.spec import Spec
+    from athanor.instruments.executor import LocalExecutor
+    from athanor.instruments.profile import Profile
+    from athanor.memory.ledger import Ledger
+    from athanor.memory.places import InstrumentPlace
+    from athanor.planners.problem import Problem
+
+SPENT = frozenset({"dispatched", "running", "completed", "failed", "aborted", "stopped_early", "in_doubt"})
+"""States that count towards the budget: the instrument was, or may have been, used."""
+
+
+class LeaseLost(RuntimeError):
+    """Another process drives this campaign now; this one must stop at once."""
+
+
+@dataclass
+class Context:
+    """Everything the steps of one campaign need. Holds no result: the ledger does."""
+
+    ledger: Ledger
+    campaign: Campaign
+    spec: Spec
+    problem: Problem
+    profile: Profile
+    place: InstrumentPlace
+    executor: LocalExecutor
+    planner: PlannerProcess
+    reasoner: Reasoner | None
+    lease: Lease
+    instrument_lease: Lease
+    should_stop: Callable[[], bool] = lambda: False
+    on_change: Callable[[], None] = lambda: None
+    is_lost: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        """The campaign's id."""
+        return self.campaign.id
+
+    # -- who drives -------------------------------------------------------------------------------------------------
+
+    def check_lease(self) -> None:
+        """Stop this process if the campaign has another driver.
+
+        Raises:
+            LeaseLost: the renewal failed.
+        """
+        if self.is_lost:
+            raise LeaseLost(f"campaign {self.id} is driven by another process now")
+
+    def refresh(self) -> Campaign:
+        """Read the campaign's row again."""
+        self.campaign = self.ledger.campaign(self.id)
+        return self.campaign
+
+    def should_abandon(self) -> bool:
+        """Whether long thinking should be given up: a person asked to pause or cancel, or the lease is gone."""
+        return self.is_lost or self.should_stop() or self.refresh().requested in ("pause", "cancel")
+
+    def pause(self, reason: str) -> None:
+        """Pause the campaign with its cause."""
+        self.ledger.set_campaign_state(self.id, "paused", reason=reason)
+        self.ledger.clear_request(self.id)
+        self.refresh()
+        self.notify()
+
+    def finish(self, state: str, reason: str) -> None:
+        """End the campaign."""
+        self.ledger.set_campaign_state(self.id, state, reason=reason)  # type: ignore[arg-type]
+        self.ledger.clear_request(self.id)
+        self.refresh()
+        self.notify()
+
+    def notify(self) -> None:
+        """Tell whoever watches that something changed."""
+        self.on_change()
+
+    # -- what is known ----------------------------------------------------------------------------------------------
+
+    def spent(self) -> int:
+        """Experiments that count towards the budget."""
+        return sum(e.state in SPENT for e in self.ledger.experiments(self.id))
+
+    def observations(self) -> list[Observation]:
+        """The newest revision of each observation, in the order they were made."""
+        newest: dict[str, Observation] = {}
+        for observation in self.ledger.observations(self.id):
+            newest[observation.experiment_id or observation.id] = observation
+        return list(newest.values())
+
+    def planner_observations(self) -> list[dict[str, Any]]:
+        """All that the planner may learn from, in a fixed order: outcomes, failures, rejections, what is pending."""
+        items: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        experiments = {e.id: e for e in self.ledger.experiments(self.id)}
+        for observation in self.observations():
+            experiment = experiments.get(observation.experiment_id or "")
+            if observation.experiment_id:
+                seen.add(observation.experiment_id)
+            items.append(
+                {
+                    "candidate_id": experiment.candidate.get("id") if experiment else None,
+                    "values": observation.values,
+                    "outcomes": observation.outcomes,
+                    "status": observation.status,
+                }
+            )
+        for experiment in experiments.values():
+            if experiment.id in seen or experiment.state in ("withdrawn", "superseded", "expired", "refused"):
+                continue
+            items.append(
+                {
+                    "candidate_id": experiment.candidate.get("id"),
+                    "values": experiment.values,
+                    "outcomes": {},
+                    "status": experiment.state,
+                }
+            )
+        return items
+
+    def check_point(self, values: Mapping[str, Value], *, is_operators: bool = False) -> None:
+        """Check a point against the problem (not an operator's: a person may leave it) and the instrument's limits.
+
+        Raises:
+            InvalidPoint, LimitViolation: naming the offender and the remedy.
+        """
+        if not is_operators:
+            self.problem.validate_point(dict(values))
+        self.profile.check(values)
+
+    def new_experiment(
+        self,
+        *,
+        values: dict[str, Value],
+        purpose: Purpose,
+        source: str,
+        number: int | None = None,
+        candidate: dict[str, Any] | None = None,
+        registration_id: str | None = None,
+        block: int | None = None,
+        arm: str | None = None,
+    ) -> Experiment:
+        """A proposed experiment with the next ordinal."""
+        return propose(
+            self.ledger,
+            self.campaign,
+            values=values,
+            purpose=purpose,
+            source=source,
+            number=number,
+            candidate=candidate or {},
+            registration_id=registration_id,
+            block=block,
+            arm=arm,
+            replicates=self.spec.replicates,
+        )
+
+    # -- approval and execution -------------------------------------------------------------------------------------
+
+    def grant(self) -> Decision | None:
+        """The newest grant that has not run out."""
+        grants = [d for d in self.ledger.decisions(self.id) if d.kind == "grant"]
+        alive = [d for d in grants if d.expires_at is None or d.expires_at > datetime.now(UTC)]
+        return alive[-1] if alive else None
+
+    def latch_problem(self) -> str | None:
+        """Why nothing may start, when Stop All holds."""
+        from athanor.instruments.latch import Latch
+
+        state = Latch(self.place).read()
+        if not state.engaged:
+            return None
+        return (
+            f"Stop All is engaged on {self.place.name} ({state.reason}, by {state.by}). When it is safe: "
+            f"athanor reset-stop --instrument {self.place.name} --reason …, then athanor resume {self.id}"
+        )
+
+    def commit_intent(self, experiment: Experiment, decision: Decision) -> None:
+        """Write the intent under this process's lease on the instrument."""
+        self.check_lease()
+        self.ledger.commit_intent(
+            experiment.id,
+            decision.id,
+            self.place.name,
+            self.instrument_lease.holder,
+            self.instrument_lease.epoch,
+        )
+
+    def dispatch(self, experiment: Experiment) -> bool:
+        """Hand the intent over; False when the campaign was paused instead."""
+        from athanor.instruments.executor import Refused, WorkerLost
+        from athanor.instruments.laboratory import InstrumentUnavailable
+
+        self.check_lease()
+        intent = self.ledger.intent_for(experiment.id)
+        assert intent is not None
+        try:
+            self.executor.ensure()
+            self.executor.dispatch(intent)
+        except Refused as refusal:
+            if refusal.code != "already_started":
+                self.pause(f"the instrument refused experiment {experiment.id}: {refusal}")
+                return False
+        except (WorkerLost, InstrumentUnavailable) as error:
+            self.pause(f"the instrument did not take experiment {experiment.id}: {error}")
+            return False
+        return True
+
+    def await_run(self, experiment: Experiment) -> bool:
+        """Wait for the end of the run; False when the campaign was paused because its fate is unknown."""
+        from athanor.instruments.executor import WorkerLost
+
+        try:
+            self.executor.wait(experiment.id, self.ledger)
+        except WorkerLost as error:
+            self.pause(
+                f"the worker of {self.place.name} was lost during experiment {experiment.id} ({error}). Look at the "
+                f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
+            )
+            return False
+        return True
+
+    def observe(self, experiment: Experiment) -> None:
+        """Store what came of an ended experiment, once."""
+        from athanor.instruments.reductions import ReductionFailed, reduce
+
+        if any(o.experiment_id == experiment.id for o in self.ledger.observations(self.id)):
+            return
+        outcomes: dict[str, Any] = {}
+        status, reason, name, code = experiment.state, experiment.reason, self.profile.reduction, "none"
+        run = self.ledger.run_for(experiment.id)
+        if experiment.state == "completed":
+            documents = [(d.name, d.parsed) for d in self.ledger.documents(run.uid)] if run is not None else []
+            try:
+                reduced = reduce(self.profile.reduction, documents, self.profile.outcomes)
+                outcomes = {k: {"mean": mean, "sem": sem} for k, (mean, sem) in reduced.outcomes.items()}
+                name, code = reduced.name, reduced.code_hash
+            except ReductionFailed as error:
+                status, reason = "failed", f"reduction: {error}"
+        source = experiment.source if experiment.source in ("operator", "reasoner") else "planner"
+        self.ledger.add_observation(
+            Observation(
+                id=f"{experiment.id}/o1",
+                campaign_id=self.id,
+                experiment_id=experiment.id,
+                candidate_id=experiment.candidate.get("id"),
+                values=experiment.values,
+                outcomes=outcomes,
+                status=status,
+                reason=reason,
+                source=source,  # type: ignore[arg-type]
+                reduction=name,
+                reduction_hash=code,
+            )
+        )
+
+    # -- stopping rules ---------------------------------------------------------------------------------------------
+
+    def was_excused(self, observation_id: str) -> bool:
+        """Whether a person resumed the campaign after this failure, having seen the pause it caused."""
+        resumed = [e.created_at for e in self.ledger.events(self.id) if e.kind == "resumed"]
+        failed = [o.created_at for o in self.ledger.observations(self.id) if o.id == observation_id]
+        return bool(resumed and failed and resumed[-1] > failed[-1])
+
+    def running_seconds(self) -> float:
+        """Wall time spent running, over all sittings (seconds)."""
+        earlier = sum(float(e.body["seconds"]) for e in self.ledger.events(self.id) if e.kind == "sitting")
+        return earlier + time.monotonic() - self.started
+
+    def target_reached(self) -> bool:
+        """Whether some observation meets every target in the spec and every outcome constraint."""
+        target = self.spec.stop.target
+        if not target:
+            return False
+        goals = {o.name: o for o in self.problem.objectives}
+        for observation in self.observations():
+            if not observation.outcomes or not is_feasible(self.problem, observation):
+                continue
+            means = {k: v["mean"] for k, v in observation.outcomes.items()}
+            if all(
+                name in means and goals[name].score(means[name]) >= goals[name].score(value)
+                for name, value in target.items()
+            ):
+                return True
+        return False
+
+    def since_improvement(self) -> int:
+        """Experiments since the best reading last improved (one objective), or since the Pareto set last grew."""
+        best: list[list[float]] = []
+        since = 0
+        for observation in self.observations():
+            since += 1
+            if not observation.outcomes or not is_feasible(self.problem, observation):
+                continue
+            scores = [o.score(observation.outcomes[o.name]["mean"]) for o in self.problem.objectives]
+            if not any(all(b >= s for b, s in zip(other, scores, strict=True)) for other in best):
+                best.append(scores)
+                since = 0
+        return since
+
+
+def is_feasible(problem: Problem, observation: Observation) -> bool:
+    """Whether the measured means meet every outcome constraint."""
+    return all(
+        c.name in observation.outcomes and c.is_satisfied(observation.outcomes[c.name]["mean"])
+        for c in problem.outcome_constraints
+    )
+
+
+def propose(
+    ledger: Ledger,
+    campaign: Campaign,
+    *,
+    values: dict[str, Value],
+    purpose: Purpose,
+    source: str,
+    candidate: dict[str, Any],
+    replicates: int,
+    number: int | None = None,
+    registration_id: str | None = None,
+    block: int | None = None,
+    arm: str | None = None,
+) -> Experiment:
+    """Build (not store) a proposed experiment with the campaign's next ordinal and its revision hash."""
+    ordinal = ledger.next_ordinal(campaign.id)
+    revision = revision_of(
+        campaign=campaign.id,
+        ordinal=ordinal,
+        values=values,
+        purpose=purpose,
+        registration_id=registration_id,
+        block=block,
+        arm=arm,
+        replicates=replicates,
+        problem_hash=campaign.problem_hash,
+    )
+    return Experiment(
+        id=f"{campaign.id}.{ordinal}",
+        campaign_id=campaign.id,
+        ordinal=ordinal,
+        number=number,
+        revision=revision,
+        values=values,
+        purpose=purpose,
+        source=source,  # type: ignore[arg-type]
+        candidate=candidate,
+        registration_id=registration_id,
+        block=block,
+        arm=arm,
+        replicates=replicates,
+        created_at=now(),
+    )
+
+
+__all__ = ["SPENT", "Context", "LeaseLost", "is_feasible", "new_id", "propose"]

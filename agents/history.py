@@ -1,0 +1,126 @@
+"""Earlier measurements from a CSV file, with their units checked and converted."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from athanor.planners.problem import Categorical, InvalidPoint
+
+if TYPE_CHECKING:
+    from athanor.memory.records import Value
+    from athanor.planners.problem import Problem
+
+_HEADER = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\]]*)\])?\s*$")
+
+
+class DataError(ValueError):
+    """A CSV file that cannot be used; names the file, the line, the column and the remedy."""
+
+
+def read_history(
+    path: Path, problem: Problem, outcomes: Mapping[str, str | None]
+) -> list[tuple[dict[str, Value], dict[str, float]]]:
+    """Read points and their outcomes.
+
+    Args:
+        path: CSV with a header row; every column is `name` or `name [unit]`. All parameters and at least one outcome
+            must be there; other columns are ignored. An empty outcome cell means "not measured".
+        problem: names, units and kinds of the parameters.
+        outcomes: the outcomes and their units.
+
+    Returns:
+        (values, outcomes) per row, in the problem's units.
+
+    Raises:
+        DataError: naming the first line and column that is wrong.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}") from error
+    if not rows:
+        raise DataError(f"{path} is empty; the first line names the columns")
+    columns: dict[str, tuple[int, str | None]] = {}
+    for index, header in enumerate(rows[0]):
+        if match := _HEADER.match(header):
+            columns[match["name"]] = (index, match["unit"])
+    missing = [name for name in problem.names if name not in columns]
+    if missing:
+        raise DataError(f"{path}:1: no column for {', '.join(missing)}; found {', '.join(columns) or 'none'}")
+    measured = [name for name in outcomes if name in columns]
+    if not measured:
+        raise DataError(f"{path}:1: no column for any outcome; expected one of {', '.join(outcomes)}")
+    convert = {name: _converter(path, name, columns[name][1], problem.unit(name)) for name in problem.names}
+    convert |= {name: _converter(path, name, columns[name][1], outcomes[name]) for name in measured}
+    points: list[tuple[dict[str, Value], dict[str, float]]] = []
+    for line, row in enumerate(rows[1:], 2):
+        if not any(cell.strip() for cell in row):
+            continue
+
+        def cell(name: str, line: int = line, row: list[str] = row) -> str:
+            index = columns[name][0]
+            if index >= len(row):
+                raise DataError(f"{path}:{line}: the row ends before column {name}")
+            return row[index].strip()
+
+        def number(name: str, line: int = line) -> float:
+            try:
+                value = convert[name](float(cell(name)))
+            except ValueError:
+                raise DataError(f"{path}:{line}: {name}: {cell(name)!r} is not a number") from None
+            if not math.isfinite(value):
+                raise DataError(f"{path}:{line}: {name}: {cell(name)} is not finite; leave the cell empty instead")
+            return value
+
+        values: dict[str, Value] = {}
+        for name in problem.names:
+            parameter = problem.parameter(name)
+            values[name] = cell(name) if isinstance(parameter, Categorical) else number(name)
+        try:
+            checked = problem.validate_point(_whole(values))
+        except InvalidPoint as error:
+            raise DataError(f"{path}:{line}: {error}") from error
+        points.append((dict(checked), {name: number(name) for name in measured if cell(name)}))
+    return points
+
+
+def _whole(values: dict[str, Value]) -> dict[str, Value]:
+    return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items()}
+
+
+class _Converter:
+    """Convert one column to the problem's unit."""
+
+    def __init__(self, given: str | None, wanted: str | None) -> None:
+        import pint
+
+        self.units = pint.get_application_registry()
+        self.given, self.wanted = given, wanted
+
+    def __call__(self, value: float) -> float:
+        return float(self.units.Quantity(value, self.given).to(self.wanted).magnitude)
+
+
+def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> _Converter | type[float]:
+    from athanor.agents.spec import same_unit
+
+    if given is None or same_unit(given, wanted):
+        if given is None and wanted not in (None, "", "1"):
+            raise DataError(f"{path}:1: column {name} states no unit; write '{name} [{wanted}]'")
+        return float
+    import pint
+
+    converter = _Converter(given, wanted)
+    try:
+        converter(1.0)
+    except (pint.PintError, AttributeError, ValueError, TypeError) as error:
+        raise DataError(f"{path}:1: column {name}: cannot convert {given} to {wanted or 'a plain number'}") from error
+    return converter

@@ -1,0 +1,256 @@
+"""The steps of the loop. Each looks the ledger up first and does nothing when its work is already done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from athanor.agents.graph import State
+from athanor.agents.inquiry import Inquiry
+from athanor.agents.planning import PlanningCancelled, PlanningFailed
+from athanor.instruments.limits import LimitViolation
+from athanor.memory.records import Decision, Experiment, Observation
+from athanor.planners.problem import InvalidPoint
+
+if TYPE_CHECKING:
+    from athanor.agents.context import Context
+
+State_ = dict[str, Any]
+
+OPEN = ("proposed", "approved", "dispatched", "running")
+"""States of an experiment that the loop is still working on."""
+
+SPENT = frozenset({"dispatched", "running", "completed", "failed", "aborted", "stopped_early", "in_doubt"})
+"""States that count towards the budget: the instrument was, or may have been, used."""
+
+FAILURES_IN_A_ROW = 8
+"""So many failed runs in a row mean that something is wrong with the instrument, not with the points."""
+
+
+def go(**more: Any) -> State:
+    """Route to the next step."""
+    return {"route": "go", **more}  # type: ignore[typeddict-item]
+
+
+@dataclass
+class Nodes:
+    """The steps, bound to one campaign's context."""
+
+    context: Context
+    inquiry: Inquiry = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inquiry = Inquiry(self.context)
+
+    # -- hypotheses -------------------------------------------------------------------------------------------------
+
+    def recall(self, state: State) -> State:
+        """Look up what earlier campaigns learned about these knobs."""
+        self.context.check_lease()
+        self.inquiry.recall()
+        return go(experiment="")
+
+    def hypothesise(self, state: State) -> State:
+        """Ask the reasoner for hypotheses when it is time."""
+        self.inquiry.hypothesise()
+        return go()
+
+    def register(self, state: State) -> State:
+        """Freeze each new hypothesis with its test, before any run that may count for it."""
+        self.inquiry.register()
+        return go()
+
+    # -- one experiment ---------------------------------------------------------------------------------------------
+
+    def plan(self, state: State) -> State:
+        """Put up the next experiment: an operator's first, then a registered test's, then the planner's."""
+        c = self.context
+        pending = c.ledger.experiments(c.id, states=OPEN)
+        if pending:
+            return go(experiment=pending[0].id)
+        if c.spent() >= c.spec.budget.experiments:
+            return {"route": "again", "experiment": ""}
+        experiment = self.inquiry.next_confirmation()
+        if experiment is None:
+            try:
+                experiment = self._suggest()
+            except PlanningCancelled:
+                return {"route": "again", "experiment": ""}
+            except PlanningFailed as error:
+                c.pause(f"the planner could not answer: {error}")
+                return {"route": "stop", "experiment": ""}
+        c.ledger.add_experiment(experiment)
+        return go(experiment=experiment.id)
+
+    def _suggest(self) -> Experiment:
+        c = self.context
+        numbers = [e.number for e in c.ledger.experiments(c.id) if e.number is not None]
+        number = max(numbers, default=0) + 1
+        answer = c.planner.ask(
+            {
+                "op": "suggest",
+                "planner": c.spec.planner,
+                "problem": c.problem.model_dump(mode="json"),
+                "seed": c.campaign.seed,
+                "number": number,
+                "observations": c.planner_observations(),
+                "advice": self.inquiry.advice(),
+            },
+            c.should_abandon,
+        )
+        candidate = answer["candidate"]
+        return c.new_experiment(
+            values=candidate["values"],
+            purpose="explore",
+            source="planner",
+            number=number,
+            candidate={k: candidate[k] for k in ("id", "predicted", "why")},
+        )
+
+    def validate(self, state: State) -> State:
+        """Check the point against the problem and the instrument's limits before anyone is asked to approve it."""
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state != "proposed":
+            return go()
+        try:
+            c.check_point(experiment.values, is_operators=experiment.source == "operator")
+        except (InvalidPoint, LimitViolation) as error:
+            c.ledger.set_experiment_state(experiment.id, "withdrawn", reason=str(error))
+            return {"route": "again"}
+        return go()
+
+    def approve(self, state: State) -> State:
+        """Wait for a person, or let a signed grant speak. The interrupt stands alone in this node."""
+        from langgraph.types import interrupt
+
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state == "proposed":
+            grant = c.grant() if c.spec.policy.autonomy == "auto_within_limits" else None
+            if grant is not None and experiment.source != "operator":
+                c.ledger.set_experiment_state(experiment.id, "approved", decision_id=grant.id, expect="proposed")
+                return go()
+            interrupt({"experiment": experiment.id, "revision": experiment.revision})
+            experiment = c.ledger.experiment(state["experiment"])
+        return go() if experiment.state in ("approved", "dispatched", "running") else {"route": "again"}
+
+    def commit_intent(self, state: State) -> State:
+        """Write down what is about to be done, before any hardware is touched."""
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state != "approved":
+            return go()
+        assert experiment.decision_id is not None
+        decision: Decision = c.ledger.decision(experiment.decision_id)
+        if decision.expires_at is not None and decision.expires_at <= datetime.now(UTC):
+            c.ledger.set_experiment_state(experiment.id, "expired", reason="its approval ran out before it could start")
+            return {"route": "again"}
+        if latch := c.latch_problem():
+            c.pause(latch)
+            return {"route": "stop"}
+        c.commit_intent(experiment, decision)
+        return go()
+
+    def dispatch(self, state: State) -> State:
+        """Hand the intent to the worker. Never retried by itself: the worker knows what has started."""
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state != "dispatched":
+            return go()
+        return go() if c.dispatch(experiment) else {"route": "stop"}
+
+    def await_run(self, state: State) -> State:
+        """Wait until the run has ended, or its fate is known to be unknown."""
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state in ("dispatched", "running") and not c.await_run(experiment):
+            return {"route": "stop"}
+        return go()
+
+    def ingest(self, state: State) -> State:
+        """Reduce the run to outcomes and store the observation."""
+        c = self.context
+        experiment = c.ledger.experiment(state["experiment"])
+        if experiment.state == "in_doubt":
+            c.pause(
+                f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the "
+                f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
+            )
+            return {"route": "stop"}
+        c.observe(experiment)
+        return go()
+
+    def test(self, state: State) -> State:
+        """Update the evidence of every registered test that this run belongs to."""
+        self.inquiry.test()
+        return go()
+
+    def remember(self, state: State) -> State:
+        """Leave what later steps and later campaigns can find."""
+        self.inquiry.remember()
+        self.context.notify()
+        return go()
+
+    # -- what next --------------------------------------------------------------------------------------------------
+
+    def decide(self, state: State) -> State:
+        """Go on, pause or end: a person's request first, then faults, then the stopping rules."""
+        c = self.context
+        campaign = c.refresh()
+        if campaign.requested == "cancel":
+            return self._end("cancelled", "cancelled by a person")
+        if campaign.requested != "none" or c.should_stop():
+            c.pause("paused by a person" if campaign.requested != "none" else "paused: the command was interrupted")
+            return {"route": "stop"}
+        if latch := c.latch_problem():
+            c.pause(latch)
+            return {"route": "stop"}
+        if cause := self._fault():
+            c.pause(cause)
+            return {"route": "stop"}
+        if reason := self._finished():
+            return self._end("succeeded", reason)
+        return go()
+
+    def _end(self, outcome: str, reason: str) -> State:
+        self.inquiry.close(reason)
+        self.context.finish(outcome, reason)
+        return {"route": "stop"}
+
+    def _fault(self) -> str | None:
+        experiments = self.context.ledger.experiments(self.context.id)
+        last = experiments[-1] if experiments else None
+        if last is not None and last.state == "refused":
+            return f"the instrument refused experiment {last.id}: {last.reason}"
+        failures: list[Observation] = []
+        for observation in reversed(self.context.observations()):
+            if observation.status == "completed" and observation.outcomes:
+                break
+            if observation.status == "failed":
+                failures.append(observation)
+        if len(failures) >= FAILURES_IN_A_ROW and not self.context.was_excused(failures[0].id):
+            return f"{len(failures)} runs failed one after the other; the last: {failures[0].reason}"
+        return None
+
+    def _finished(self) -> str | None:
+        c = self.context
+        if c.ledger.experiments(c.id, states=OPEN):
+            return None
+        spent = c.spent()
+        if spent >= c.spec.budget.experiments:
+            return f"the budget of {c.spec.budget.experiments} experiments is spent"
+        if c.spec.budget.wall_time is not None and c.running_seconds() >= c.spec.budget.wall_time:
+            return "the wall time is spent"
+        if c.target_reached():
+            return "the target is reached"
+        if c.spec.stop.patience is not None and c.since_improvement() >= c.spec.stop.patience:
+            return f"no improvement in the last {c.spec.stop.patience} experiments"
+        if c.spec.stop.hypotheses_settled and self.inquiry.is_settled():
+            return "every hypothesis is settled"
+        return None
+
+
+Interrupted = Callable[[], bool]

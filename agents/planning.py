@@ -1,0 +1,140 @@
+"""The planner in a process of its own, so that a long fit never holds the loop, a stop or a pause.
+
+`python -m athanor.agents.planning` answers one JSON line per request on standard input. Every request carries
+everything the answer depends on, so a fresh process gives the same answer as an old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Any
+
+
+class PlanningFailed(RuntimeError):
+    """The planner could not answer; the message says why."""
+
+
+class PlanningCancelled(RuntimeError):
+    """The request was abandoned because the campaign is to pause or stop."""
+
+
+class PlannerProcess:
+    """A planner that answers requests from its own process, started on first use and restarted once if it dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the process now, so that its imports overlap with other start-up work."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "athanor.agents.planning"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            )
+
+    def ask(self, request: dict[str, Any], should_cancel: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """Send one request and wait for its answer.
+
+        Raises:
+            PlanningFailed: the planner refused, or died twice.
+            PlanningCancelled: `should_cancel` turned true while waiting; the process is ended.
+        """
+        for attempt in (1, 2):
+            self.start()
+            process = self._process
+            assert process is not None and process.stdin is not None and process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+            except BrokenPipeError:
+                self.close()
+                if attempt == 2:
+                    raise PlanningFailed("the planner process ended twice without an answer") from None
+                continue
+            line = self._read(process.stdout, should_cancel)
+            if line:
+                answer: dict[str, Any] = json.loads(line)
+                if "error" in answer:
+                    raise PlanningFailed(str(answer["error"]))
+                return answer
+            self.close()
+        raise PlanningFailed("the planner process ended twice without an answer")
+
+    def _read(self, stream: IO[str], should_cancel: Callable[[], bool]) -> str:
+        box: list[str] = []
+        reader = threading.Thread(target=lambda: box.append(stream.readline()), daemon=True)
+        reader.start()
+        while reader.is_alive():
+            reader.join(0.1)
+            if reader.is_alive() and should_cancel():
+                self.close()
+                raise PlanningCancelled("planning was abandoned")
+        return box[0] if box else ""
+
+    def close(self) -> None:
+        """End the process; a later request starts a new one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    try:
+                        stream.close()
+                    except BrokenPipeError:
+                        pass
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request: `suggest` (a candidate), `effects` (what the surrogate learned) or `best`."""
+    from athanor.planners import diagnostics
+    from athanor.planners.advice import Advice
+    from athanor.planners.bayesian import BayesianPlanner
+    from athanor.planners.problem import Problem
+    from athanor.planners.protocol import Observation, Planner
+    from athanor.planners.random import RandomPlanner
+    from athanor.planners.sobol import SobolPlanner
+
+    problem = Problem.model_validate(request["problem"])
+    observations = [Observation.model_validate(item) for item in request["observations"]]
+    planner: Planner
+    if request["planner"] == "bayesian":
+        advice = [Advice.model_validate(item) for item in request.get("advice", [])]
+        planner = BayesianPlanner(problem, seed=request["seed"], advice=advice)
+    else:
+        kind = SobolPlanner if request["planner"] == "sobol" else RandomPlanner
+        planner = kind(problem, seed=request["seed"])
+    planner.ingest(observations)
+    if request["op"] == "suggest":
+        [candidate] = planner.suggest(1, number=request["number"])
+        return {"candidate": candidate.model_dump(mode="json")}
+    if request["op"] == "best":
+        return {"best": [item.model_dump(mode="json") for item in planner.best()]}
+    if request["op"] == "effects":
+        surrogate = BayesianPlanner(problem, seed=request["seed"])
+        surrogate.ingest(observations)
+        return {"effects": diagnostics.effects(surrogate).model_dump(mode="json")}
+    raise ValueError(f"unknown request {request['op']!r}")
+
+
+def main() -> None:
+    """Serve requests until standard input closes."""
+    for line in sys.stdin:
+        try:
+            reply = answer(json.loads(line))
+        except Exception as error:  # noqa: BLE001 - the process boundary: every failure travels as an answer
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,435 @@
+"""The campaign file: one short YAML document that a scientist writes, checked before anything starts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from athanor.planners.problem import (
+    Categorical,
+    Continuous,
+    Integer,
+    LinearConstraint,
+    Objective,
+    Ordinal,
+    OutcomeConstraint,
+    Problem,
+)
+
+if TYPE_CHECKING:
+    from athanor.instruments.laboratory import Laboratory
+    from athanor.instruments.profile import Profile
+
+_DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(s|min|h|d)\s*$")
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: object) -> object:
+    """Read `2 h`, `30 min`, `45 s`, `1 d` or a number of seconds."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write for example '2 h', '30 min' or '45 s'")
+        return float(match[1]) * _SECONDS[match[2]]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpecProblem(NamedTuple):
+    """One thing wrong with a campaign file."""
+
+    line: int | None
+    field: str
+    message: str
+    remedy: str
+
+
+class SpecError(ValueError):
+    """A campaign file that cannot be run; lists every problem with its line, field and remedy."""
+
+    def __init__(self, file: str, problems: list[SpecProblem]) -> None:
+        self.file = file
+        self.problems = problems
+        lines = [
+            f"{file}{f':{p.line}' if p.line else ''}: {p.field}: {p.message}" + (f" ({p.remedy})" if p.remedy else "")
+            for p in problems
+        ]
+        super().__init__("\n".join(lines))
+
+
+class LaboratorySpec(_Strict):
+    """Which laboratory: a name, with options when it is simulated, or a profile file."""
+
+    name: str | None = None
+    profile: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one(self) -> LaboratorySpec:
+        if (self.name is None) == (self.profile is None):
+            raise ValueError("give either the name of a laboratory or the path of a profile")
+        return self
+
+
+class ParameterSpec(_Strict):
+    """One knob: low and high, or a list of values. Numbers in values mean an ordered knob, words a category."""
+
+    low: Number | None = None
+    high: Number | None = None
+    unit: str | None = None
+    log: bool = False
+    integer: bool = False
+    values: list[int | float | str] | None = None
+
+    @model_validator(mode="after")
+    def _shape(self) -> ParameterSpec:
+        if self.values is None:
+            if self.low is None or self.high is None:
+                raise ValueError("give low and high, or a list of values")
+            if self.low >= self.high:
+                raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+            if self.log and self.low <= 0:
+                raise ValueError("a logarithmic knob needs low > 0")
+            if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
+                raise ValueError("an integer knob needs whole low and high")
+        elif self.low is not None or self.high is not None:
+            raise ValueError("give either low and high or values, not both")
+        elif len({isinstance(value, str) for value in self.values}) != 1 or len(set(self.values)) < 2:
+            raise ValueError("values needs two or more different entries, all numbers or all words")
+        return self
+
+
+class ObjectiveSpec(_Strict):
+    """One figure to make large, small, or equal to a target."""
+
+    goal: Literal["maximize", "minimize"] | None = None
+    target: Number | None = None
+    unit: str | None = None
+    reference: Number | None = None
+
+    @model_validator(mode="after")
+    def _goal(self) -> ObjectiveSpec:
+        if (self.goal is None) == (self.target is None):
+            raise ValueError("give goal: maximize or minimize, or a target value")
+        return self
+
+
+class ConstraintSpec(_Strict):
+    """A bound on a measured outcome, or on a weighted sum of knobs."""
+
+    outcome: str | None = None
+    sum: dict[str, Number] | None = None
+    lower: Number | None = None
+    upper: Number | None = None
+    equals: Number | None = None
+    probability: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ConstraintSpec:
+        if (self.outcome is None) == (self.sum is None):
+            raise ValueError("name one outcome, or give a weighted sum of parameters")
+        if self.lower is None and self.upper is None and self.equals is None:
+            raise ValueError("give lower, upper or equals")
+        if self.outcome is not None and self.equals is not None:
+            raise ValueError("an outcome can be bounded, not fixed; make it an objective with a target instead")
+        return self
+
+
+class BudgetSpec(_Strict):
+    """What may be spent. Confirmatory runs count as experiments."""
+
+    experiments: Annotated[int, Field(ge=1, le=100_000)]
+    wall_time: Seconds | None = None
+    model_tokens: Annotated[int, Field(ge=0)] = 200_000
+    model_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
+
+
+class HypothesesSpec(_Strict):
+    """How much of the budget may go into confirmatory runs, and the error rate they are held to."""
+
+    share: Annotated[float, Field(ge=0, le=0.8)] = 0.3
+    alpha: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+
+
+class PolicySpec(_Strict):
+    """Who lets an experiment start."""
+
+    autonomy: Literal["approve_each", "auto_within_limits"] = "approve_each"
+    expires: Seconds = 24 * 3600.0
+
+
+class StopSpec(_Strict):
+    """When the campaign ends before its budget does."""
+
+    target: dict[str, Number] = Field(default_factory=dict)
+    patience: Annotated[int, Field(ge=1)] | None = None
+    hypotheses_settled: bool = False
+
+
+class Spec(_Strict):
+    """A whole campaign, as its file says it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=120)]
+    question: Annotated[str, Field(min_length=1, max_length=2000)]
+    laboratory: LaboratorySpec
+    parameters: Annotated[dict[str, ParameterSpec], Field(min_length=1)]
+    objectives: Annotated[dict[str, ObjectiveSpec], Field(min_length=1)]
+    constraints: list[ConstraintSpec] = Field(default_factory=list)
+    budget: BudgetSpec
+    replicates: Annotated[int, Field(ge=1, le=100)] = 1
+    hypotheses: HypothesesSpec = HypothesesSpec()
+    policy: PolicySpec = PolicySpec()
+    stop: StopSpec = StopSpec()
+    planner: Literal["bayesian", "sobol", "random"] = "bayesian"
+    reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("laboratory"), str):
+            return {**data, "laboratory": {"name": data["laboratory"]}}
+        return data
+
+    def problem(self) -> Problem:
+        """The planner's view: parameters, objectives and constraints with their units."""
+        parameters: list[Continuous | Integer | Ordinal | Categorical] = []
+        for name, p in self.parameters.items():
+            if p.values is not None:
+                if isinstance(p.values[0], str):
+                    parameters.append(Categorical(name, [str(v) for v in p.values]))
+                else:
+                    parameters.append(Ordinal(name, sorted(v for v in p.values if not isinstance(v, str)), unit=p.unit))
+            elif p.integer:
+                parameters.append(Integer(name, int(p.low or 0), int(p.high or 0), unit=p.unit))
+            else:
+                assert p.low is not None and p.high is not None
+                parameters.append(Continuous(name, p.low, p.high, unit=p.unit, log=p.log))
+        objectives = [
+            Objective(name, goal=o.goal, target=o.target, unit=o.unit, reference=o.reference)
+            for name, o in self.objectives.items()
+        ]
+        constraints: list[LinearConstraint | OutcomeConstraint] = [
+            OutcomeConstraint(c.outcome, lower=c.lower, upper=c.upper, probability=c.probability, unit=c.unit)
+            if c.outcome is not None
+            else LinearConstraint(dict(c.sum or {}), lower=c.lower, upper=c.upper, equals=c.equals)
+            for c in self.constraints
+        ]
+        return Problem(parameters=parameters, objectives=objectives, constraints=constraints)
+
+
+def _line(node: Any, path: tuple[int | str, ...]) -> int | None:
+    """The line of the deepest part of `path` that the YAML document has, counted from 1."""
+    line: int | None = None
+    for key in path:
+        position = getattr(node, "lc", None)
+        if position is None:
+            break
+        try:
+            line = (position.key(key) if isinstance(node, Mapping) else position.item(key))[0] + 1
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+_REMEDIES = {
+    "missing": "add this field",
+    "extra_forbidden": "remove it, or check the spelling",
+    "literal_error": "use one of the words named",
+}
+
+
+def parse(text: str, file: str = "<campaign>") -> Spec:
+    """Read a campaign from YAML text.
+
+    Raises:
+        SpecError: with every problem, its line, field and remedy.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        document = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        problem = SpecProblem(
+            mark.line + 1 if mark else None, "YAML", str(error.problem), "check indentation, colons and quotes"
+        )
+        raise SpecError(file, [problem]) from error
+    except YAMLError as error:
+        raise SpecError(file, [SpecProblem(None, "YAML", str(error), "")]) from error
+    if not isinstance(document, Mapping):
+        raise SpecError(file, [SpecProblem(1, "document", "is not a mapping", "start with 'name: …' on the first line")])
+    try:
+        return Spec.model_validate(_plain(document))
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            path = tuple(key for key in item["loc"] if key in ("laboratory",) or not str(key).startswith("function-"))
+            message = item["msg"].removeprefix("Value error, ")
+            problems.append(
+                SpecProblem(
+                    _line(document, path),
+                    ".".join(str(key) for key in path) or "document",
+                    message,
+                    _REMEDIES.get(item["type"], ""),
+                )
+            )
+        raise SpecError(file, problems) from error
+
+
+def _plain(node: Any) -> Any:
+    """YAML's own containers and scalars as plain Python."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    if isinstance(node, bool) or node is None:
+        return node
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def load(path: Path) -> Spec:
+    """Read and check a campaign file.
+
+    Raises:
+        SpecError: the file is missing, unreadable or wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        remedy = "make one with: athanor new " + path.name
+        raise SpecError(str(path), [SpecProblem(None, "file", "does not exist", remedy)]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(str(path), [SpecProblem(None, "file", f"cannot be read: {error}", "")]) from error
+    spec = parse(text, str(path))
+    if spec.laboratory.profile is not None:
+        profile = (path.parent / spec.laboratory.profile).resolve()
+        spec = spec.model_copy(update={"laboratory": spec.laboratory.model_copy(update={"profile": str(profile)})})
+    return spec
+
+
+def same_unit(first: str | None, second: str | None) -> bool:
+    """Whether two unit texts mean the same unit (`kg/m^3/h` and `kg/(m**3*h)`; none and `1`)."""
+    none = (None, "", "1")
+    if first == second or (first in none and second in none):
+        return True
+    if first in none or second in none:
+        return False
+    import pint
+
+    units = pint.get_application_registry()
+    try:
+        return bool(units.parse_units(first) == units.parse_units(second))
+    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError):
+        return False
+
+
+def resolve(spec: Spec) -> tuple[Laboratory, Profile]:
+    """The laboratory and instrument profile that a campaign names.
+
+    Raises:
+        UnknownLaboratory, ProfileError: as their modules say.
+    """
+    from athanor.instruments import laboratory, profile
+
+    if spec.laboratory.profile is not None:
+        loaded = profile.Profile.from_file(Path(spec.laboratory.profile))
+        return laboratory.load(loaded.laboratory), loaded
+    assert spec.laboratory.name is not None
+    found = laboratory.load(spec.laboratory.name)
+    return found, found.profile()
+
+
+def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = "") -> None:
+    """Compare a campaign with the instrument that is to run it: names, units, limits.
+
+    Raises:
+        SpecError: with every disagreement.
+    """
+    from ruamel.yaml import YAML
+
+    document = YAML(typ="rt").load(text) if text else None
+    problems: list[SpecProblem] = []
+
+    def add(path: tuple[int | str, ...], message: str, remedy: str) -> None:
+        line = _line(document, path) if document is not None else None
+        problems.append(SpecProblem(line, ".".join(map(str, path)), message, remedy))
+
+    axes, outcomes = profile.axes, profile.outcomes
+    for name, p in spec.parameters.items():
+        axis = axes.get(name)
+        if axis is None:
+            add(("parameters", name), f"{profile.name} has no such knob", "use one of: " + ", ".join(axes))
+            continue
+        if not same_unit(p.unit, axis.unit):
+            add(
+                ("parameters", name, "unit"),
+                f"unit {p.unit or '(none)'} is not the instrument's",
+                f"write unit: {axis.unit or '(leave it out)'}",
+            )
+        if axis.allowed is not None:
+            wanted: list[int | float | str] = list(p.values or [])
+            if p.integer and p.low is not None and p.high is not None:
+                wanted = [float(v) for v in range(int(p.low), int(p.high) + 1)]
+            extra = [v for v in wanted if v not in axis.allowed]
+            if extra or not wanted:
+                add(
+                    ("parameters", name),
+                    f"the instrument allows only {axis.allowed}",
+                    "write values: with some of them",
+                )
+            continue
+        numbers = [v for v in (p.low, p.high, *(p.values or ())) if isinstance(v, float | int)]
+        low = -math.inf if axis.minimum is None else axis.minimum
+        high = math.inf if axis.maximum is None else axis.maximum
+        if numbers and (min(numbers) < low or max(numbers) > high):
+            add(
+                ("parameters", name),
+                f"{min(numbers):g} … {max(numbers):g} leaves the instrument's limits {low:g} … {high:g} {axis.unit or ''}",
+                "narrow it",
+            )
+    known = ", ".join(outcomes)
+    for name, o in spec.objectives.items():
+        if name not in outcomes:
+            add(("objectives", name), f"{profile.name} does not measure this", f"use one of: {known}")
+        elif o.unit is not None and not same_unit(o.unit, outcomes[name].unit):
+            add(
+                ("objectives", name, "unit"),
+                f"unit {o.unit} is not the instrument's",
+                f"write unit: {outcomes[name].unit or '(leave it out)'}",
+            )
+    for index, c in enumerate(spec.constraints):
+        if c.outcome is not None and c.outcome not in outcomes:
+            add(("constraints", index), f"{profile.name} does not measure {c.outcome}", f"use one of: {known}")
+        for name in c.sum or {}:
+            if name not in spec.parameters:
+                add(("constraints", index), f"{name} is not a parameter", "use one of: " + ", ".join(spec.parameters))
+    for name in spec.stop.target:
+        if name not in spec.objectives:
+            add(("stop", "target", name), "is not an objective", "use one of: " + ", ".join(spec.objectives))
+    if spec.laboratory.options and not profile.simulated:
+        add(("laboratory", "options"), "only a simulated laboratory has options", "remove them")
+    try:
+        spec.problem()
+    except (ValidationError, ValueError) as error:
+        add(("parameters",), str(error).splitlines()[0], "")
+    if problems:
+        raise SpecError(file, problems)
