@@ -63,8 +63,9 @@ class Situation(_Strict):
     """Everything a reasoner may look at; JSON round trip.
 
     `problem` is the JSON of `athanor.planners.problem.Problem`, `effects` that of
-    `athanor.planners.diagnostics.effects` (None while there are too few data), `base_point` the setting around which effects are stated: the best so far.
-    `noise` is the single-run standard deviation per outcome where it is known (from replicates or the surrogate).
+    `athanor.planners.diagnostics.effects` (None while there are too few data), `base_point` the setting around which
+    effects are stated: the best so far. `noise` is the standard deviation of a single run per outcome, where it is
+    known (from replicates or the surrogate).
     """
 
     campaign_id: str
@@ -92,7 +93,8 @@ class Proposal(_Strict):
     """One hypothesis put forward. `prior` is the proposer's own probability that it is true.
 
     `cites` are observation and memory ids; cited observations formed the claim and can never confirm it.
-    What the planner may lean on is compiled from the claim by `athanor.agents.hypotheses.advice`. `shares_runs_with` is the position, in the same list, of an earlier proposal whose runs test this one too.
+    What the planner may lean on is compiled from the claim by `athanor.agents.hypotheses.advice`. `shares_runs_with`
+    is the position, in the same list, of an earlier proposal whose runs test this one too.
     """
 
     kind: str

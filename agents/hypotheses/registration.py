@@ -1,0 +1,221 @@
+"""Registration: everything about a test, frozen before its first run.
+
+A registration says what is measured, against which null, by which design, with which e-process, at which share of α,
+when it stops and which runs it leaves out, and under which analysis code. Nothing in it changes afterwards; another
+question is another registration and pays its own share of α.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from athanor.agents.hypotheses.claims import AnyClaim, Claim, Level
+from athanor.agents.hypotheses.contrast import BlockDesign, compile_claim
+from athanor.agents.hypotheses.evidence import SCALES
+from athanor.agents.hypotheses.families import ALPHA, elond_level
+
+if TYPE_CHECKING:
+    from athanor.planners.problem import Problem
+
+ANALYSIS_MODULES = ("claims", "contrast", "evidence", "families", "registration", "verdicts")
+CAP_BLOCKS = 12
+EXCLUSION = (
+    "A block counts only when every one of its runs completed with a finite outcome. A block with a run that failed, "
+    "was aborted, stopped early, rejected or never started is dropped whole and repeated, up to the cap on attempts. "
+    "Runs made before the registration, or without its id, never count."
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EProcess(_Record):
+    """The e-process and its parameters."""
+
+    name: Literal["half-normal mixture t, right-Haar scale"] = "half-normal mixture t, right-Haar scale"
+    scales: tuple[float, ...] = SCALES
+
+
+class Share(_Record):
+    """The share of α of one family. `threshold` is the e-value at which the family's verdict falls."""
+
+    family: Literal["support", "refute"]
+    method: Literal["e-LOND"] = "e-LOND"
+    alpha: float
+    position: int
+    discoveries: int
+    level: float
+    threshold: float
+
+
+class Futility(_Record):
+    """When to stop for want of a prospect.
+
+    From `after_blocks` complete blocks on: inconclusive if neither e-value would reach its threshold by the cap, were
+    all remaining blocks to show the standardised effect seen so far plus `optimism` standard errors of it.
+    """
+
+    after_blocks: int = 4
+    optimism: float = 1.5
+
+
+class RegistrationBody(_Record):
+    """The body of a registration; JSON round trip. Its runs are those that carry an id of `sharing`.
+
+    `group` names every hypothesis tested by the same runs, this one included: it is the same in all their
+    registrations. `carrier` is the one whose registration id the runs carry.
+    """
+
+    format: Literal[1] = 1
+    hypothesis: str
+    group: tuple[str, ...]
+    carrier: str
+    claim: Claim
+    design: BlockDesign
+    design_key: str
+    replicates: int = 1
+    null_support: str
+    null_refute: str
+    e_process: EProcess = EProcess()
+    support: Share
+    refute: Share
+    cap_blocks: int = Field(ge=2)
+    cap_attempts: int
+    futility: Futility = Futility()
+    exclusion: str = EXCLUSION
+    seed: int
+    problem_digest: str
+    analysis_hash: str
+    prior: float = Field(ge=0.0, le=1.0)
+    proposer: str
+    cites: tuple[str, ...] = ()
+
+    @property
+    def shares_runs(self) -> bool:
+        """Whether other hypotheses are tested by the same runs."""
+        return len(self.group) > 1
+
+
+def register(
+    hypothesis: str,
+    claim: AnyClaim,
+    problem: Problem,
+    base_point: Mapping[str, Level],
+    *,
+    position: int,
+    supported_before: int = 0,
+    refuted_before: int = 0,
+    seed: int,
+    prior: float,
+    proposer: str,
+    cites: Sequence[str] = (),
+    cap_blocks: int = CAP_BLOCKS,
+    cap_attempts: int | None = None,
+    group: Sequence[str] = (),
+    alpha: float = ALPHA,
+    replicates: int = 1,
+) -> RegistrationBody:
+    """Freeze the test of one claim.
+
+    Args:
+        hypothesis: id of the hypothesis.
+        claim: what it claims.
+        problem: of the campaign.
+        base_point: setting of the parameters the claim does not vary.
+        position: how many registrations this campaign has, this one included (it sets the share of α).
+        supported_before: supported verdicts in this campaign at this moment.
+        refuted_before: refuted verdicts in this campaign at this moment.
+        seed: of the campaign; it orders the runs within blocks.
+        prior: the proposer's own probability that the claim is true.
+        proposer: name of the reasoner or person.
+        cites: observations and memory items the claim was formed from; they can never confirm it.
+        cap_blocks: complete blocks after which the test ends.
+        cap_attempts: blocks begun after which it ends; default: half as many again as `cap_blocks`.
+        group: hypotheses tested by the same runs, the carrier first; default: this one alone.
+        alpha: level of each family.
+        replicates: repeated readings within each run.
+
+    Raises:
+        InvalidClaim: the claim does not fit the problem.
+        ValueError: the hypothesis is not in its own group, or a cap is too small.
+    """
+    members = tuple(group) or (hypothesis,)
+    if hypothesis not in members or len(set(members)) != len(members):
+        raise ValueError(f"{hypothesis} must stand once in its own group {members}")
+    design = compile_claim(claim, problem, base_point)
+    unit = f" {design.unit}" if design.unit else ""
+    bound = f"{design.margin:g}{unit}"
+    within = design.sided == "within"
+    shares: list[Share] = []
+    families: tuple[tuple[Literal["support", "refute"], int], ...] = (
+        ("support", supported_before),
+        ("refute", refuted_before),
+    )
+    for family, discoveries in families:
+        level = elond_level(position, discoveries, alpha)
+        shares.append(
+            Share(
+                family=family,
+                alpha=alpha,
+                position=position,
+                discoveries=discoveries,
+                level=level,
+                threshold=1.0 / level,
+            )
+        )
+    return RegistrationBody(
+        hypothesis=hypothesis,
+        group=members,
+        carrier=members[0],
+        claim=claim,
+        design=design,
+        design_key=design.key,
+        replicates=replicates,
+        null_support=f"|E[d]| ≥ {bound}" if within else f"E[d] ≤ {bound}",
+        null_refute=f"|E[d]| ≤ {bound}" if within else f"E[d] ≥ {bound}",
+        support=shares[0],
+        refute=shares[1],
+        cap_blocks=cap_blocks,
+        cap_attempts=cap_attempts if cap_attempts is not None else math.ceil(1.5 * cap_blocks),
+        seed=seed,
+        problem_digest=problem.digest(),
+        analysis_hash=analysis_hash(),
+        prior=prior,
+        proposer=proposer,
+        cites=tuple(cites),
+    )
+
+
+def parse_registration(body: Mapping[str, Any]) -> RegistrationBody:
+    """Read a stored registration body back."""
+    return RegistrationBody.model_validate(dict(body))
+
+
+def shares_design(first: RegistrationBody, second: RegistrationBody) -> bool:
+    """Whether the same runs test both: both registrations say so, and the points are the same."""
+    return (
+        first.group == second.group
+        and first.hypothesis in second.group
+        and second.hypothesis in first.group
+        and first.design_key == second.design_key
+    )
+
+
+@cache
+def analysis_hash() -> str:
+    """sha256 over the source of the modules that turn runs into verdicts."""
+    digest = hashlib.sha256()
+    package = resources.files("athanor.agents.hypotheses")
+    for name in ANALYSIS_MODULES:
+        source = package.joinpath(f"{name}.py").read_bytes()
+        digest.update(f"{name}:{len(source)}\n".encode())
+        digest.update(source)
+    return digest.hexdigest()
