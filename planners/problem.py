@@ -444,6 +444,8 @@ class Problem(Record):
                 raise ValueError(f"{constraint}: {name} is no parameter of this problem")
             if isinstance(parameter, Categorical):
                 raise ValueError(f"{constraint}: {name} is categorical and cannot be added up")
+            if isinstance(parameter, Continuous) and parameter.log:
+                raise ValueError(f"{constraint}: {name} is on a logarithmic scale and cannot be added up; drop log")
             ends = [coefficient * float(parameter.from_unit(0.0)), coefficient * float(parameter.from_unit(1.0))]
             low, high = low + min(ends), high + max(ends)
         wanted_low = constraint.equals if constraint.equals is not None else constraint.lower

@@ -1,0 +1,41 @@
+"""Uniformly random points as a planner. It learns nothing; it is the baseline every planner has to beat."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from athanor.planners.problem import Problem
+from athanor.planners.protocol import Candidate, Why
+from athanor.planners.space import Space
+from athanor.planners.state import AskTell
+
+TRIES = 64
+"""Draws made to find a point that is not taken."""
+
+
+class RandomPlanner(AskTell):
+    """Suggests points drawn uniformly (log-uniformly on logarithmic scales) from the space."""
+
+    kind: ClassVar[str] = "random"
+
+    def __init__(self, problem: Problem, seed: int = 0) -> None:
+        super().__init__(problem, seed)
+        self._space = Space(problem)
+
+    def _choose(self, number: int) -> Candidate:
+        rng = np.random.default_rng([self.seed, number])
+        if self._space.is_constrained:
+            rows = self._space.sample(TRIES, int(rng.integers(2**31)))
+            rng.shuffle(rows)
+        else:
+            rows = self._space.from_cube(rng.random((TRIES, len(self._problem.parameters))))
+        taken = self.taken
+        points = [self._space.decode(row) for row in rows]
+        values = next((p for p in points if not self.is_in(p, taken)), None)
+        fallback = None
+        if values is None:
+            values, fallback = points[0], "no point was free: one is repeated"
+        detail = "A point drawn uniformly at random from the space, not by any result."
+        return self._candidate(number, values, Why(method="random", fallback=fallback, detail=detail))
