@@ -1,0 +1,161 @@
+"""Driving a campaign from the command line: the loop in a thread of its own, the view and Ctrl-C in the main one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from athanor.console import wording
+from athanor.console.cli import context, output
+from athanor.console.cli.live import Follower
+
+if TYPE_CHECKING:
+    from athanor.agents.spec import Spec
+    from athanor.memory.ledger import Ledger
+
+REDRAW_S = 0.2
+
+
+def open_campaign(source: Spec | Path, ledger: Ledger, data: Path | None = None) -> str:
+    """Write a new campaign into the ledger and return its id."""
+    from athanor.agents import campaign
+
+    return campaign.open_campaign(source, ledger, data=data)
+
+
+def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
+    """Sign this person's grant for a campaign that runs within limits by itself, unless one is in force.
+
+    Whoever starts or resumes such a campaign grants it; the loop itself holds no key and cannot.
+    """
+    from athanor.agents import campaign as campaigns
+    from athanor.agents.spec import Spec
+
+    campaign = ledger.campaign(campaign_id)
+    if campaign.autonomy != "auto_within_limits":
+        return
+    count = context.unlatched_count(campaign, ledger)
+    if has_grant(ledger, campaign_id, count):
+        return
+    spec = Spec.model_validate(campaign.spec)
+    context.gate(ledger).grant(
+        campaign_id,
+        campaign.instrument,
+        count,
+        campaigns.envelope(spec),
+        spec.budget.experiments,
+        spec.policy.expires,
+    )
+    output.say(
+        f"[quiet]{output.plain(context.person())} lets it run within its limits for "
+        f"{wording.duration(spec.policy.expires)}, {spec.budget.experiments} experiments at most[/]"
+    )
+
+
+def has_grant(ledger: Ledger, campaign_id: str, count: int) -> bool:
+    """Whether a grant given under this latch count still runs."""
+    import json
+
+    now = datetime.now(UTC)
+    return any(
+        decision.kind == "grant"
+        and decision.expires_at is not None
+        and decision.expires_at > now
+        and json.loads(decision.body).get("latch") == count
+        for decision in ledger.decisions(campaign_id)
+    )
+
+
+def emit_results(ledger: Ledger, campaign_id: str) -> None:
+    """Print the campaign's results as one JSON object."""
+    from athanor.agents import campaign
+
+    output.emit(campaign.results(ledger, campaign_id))
+
+
+def leave(state: str) -> None:
+    """End the command with the exit code that a campaign's state stands for."""
+    code = {"succeeded": output.OK, "paused": output.PAUSED, "cancelled": output.OK}.get(state, output.FAILED)
+    if code:
+        raise typer.Exit(code)
+
+
+class Interrupt:
+    """What Ctrl-C asks for: the first press pauses, every later one is told that a pause is under way."""
+
+    def __init__(self) -> None:
+        self.presses = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody wants the campaign to pause."""
+        return self.presses > 0
+
+    @property
+    def message(self) -> str | None:
+        """What to say about it."""
+        if self.presses == 0:
+            return None
+        if self.presses == 1:
+            return "Pausing: the experiment in hand is finished and recorded first."
+        return (
+            "A pause is already under way; the experiment in hand is being finished. "
+            "To stop motion now, from another terminal: athanor stop-all"
+        )
+
+    def press(self, signum: int, frame: FrameType | None) -> None:
+        """Take one signal."""
+        self.presses += 1
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupt]:
+    """Turn Ctrl-C and SIGTERM into a wish to pause, for as long as a campaign runs."""
+    interrupt = Interrupt()
+    previous = {number: signal.signal(number, interrupt.press) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def follow(ledger: Ledger, campaign_id: str, *, json: bool = False) -> str:
+    """Run the campaign until it ends or pauses, showing it meanwhile. Returns its state."""
+    grant_autonomy(ledger, campaign_id)
+    ended = threading.Event()
+    failure: list[BaseException] = []
+    state: list[str] = []
+
+    def loop() -> None:
+        try:
+            from athanor.agents import campaign
+
+            state.append(campaign.run_campaign(campaign_id, ledger, should_stop=lambda: interrupt.is_wanted))
+        except BaseException as error:  # noqa: BLE001 - carried to the main thread and raised there
+            failure.append(error)
+        finally:
+            ended.set()
+
+    with interrupts() as interrupt, Follower(ledger, campaign_id) as follower:
+        told = 0
+        thread = threading.Thread(target=loop, name="campaign")
+        thread.start()
+        while not ended.wait(REDRAW_S):
+            if interrupt.presses != told:
+                told = interrupt.presses
+                follower.note(interrupt.message)
+            follower.update()
+        thread.join()
+        follower.note(None)
+    if failure:
+        raise failure[0]
+    return state[0]

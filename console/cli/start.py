@@ -1,0 +1,253 @@
+"""Commands that start things: demo, new, check, run, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from athanor.console.cli import context, drive, output
+from athanor.console.cli.failures import Refused
+
+if TYPE_CHECKING:
+    from athanor.agents.spec import Spec
+    from athanor.memory.ledger import Ledger
+
+PANEL = "Start"
+DEMO_FOLDER = "athanor-demo"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this panel."""
+    app.command("demo", rich_help_panel=PANEL)(demo)
+    app.command("new", rich_help_panel=PANEL)(new)
+    app.command("check", rich_help_panel=PANEL)(check)
+    app.command("run", rich_help_panel=PANEL)(run)
+    app.command("resume", rich_help_panel=PANEL)(resume)
+
+
+def demo(
+    laboratory: Annotated[
+        str, typer.Option("--laboratory", help="A simulated laboratory; `athanor challenges` lists them.")
+    ] = "snar-flow",
+    budget: Annotated[
+        int | None, typer.Option("--budget", min=1, help="How many experiments.", show_default="40")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same campaign.")] = 1,
+    ledger: context.LedgerOption = None,
+    json: context.JsonOption = False,
+) -> None:
+    """Watch a whole campaign on a simulated laboratory.
+
+    Hypotheses, experiments, verdicts, and a report at the end.
+
+    Everything goes into ./athanor-demo (then athanor-demo-2, …), so that a demo never mixes with your own campaigns
+    and always starts without memories; --ledger chooses another place.
+    """
+    path = context.ledger_path(ledger) if ledger else _fresh_folder() / "ledger.db"
+    source = _ready_campaign(laboratory)
+    from athanor.agents.spec import BudgetSpec, PolicySpec, load
+
+    spec = load(source)
+    limits = spec.budget.model_dump() | {"experiments": budget or spec.budget.experiments}
+    spec = spec.model_copy(
+        update={
+            "seed": seed,
+            "budget": BudgetSpec.model_validate(limits),
+            # Nobody sits at a demo to approve: a signed grant within the laboratory's limits stands in.
+            "policy": PolicySpec(autonomy="auto_within_limits", expires=spec.policy.expires),
+        }
+    )
+    opened = context.open_ledger(str(path), create=True)
+    output.say(f"[quiet]A demonstration on a simulated laboratory. Its record is in[/] {output.plain(str(path))}")
+    campaign_id = drive.open_campaign(spec, opened)
+    state = drive.follow(opened, campaign_id, json=json)
+    report = path.parent / f"{campaign_id}.html"
+    from athanor.console.report import write_report
+
+    write_report(opened, campaign_id, report)
+    if json:
+        drive.emit_results(opened, campaign_id)
+    output.say(f"\n[good]✓[/] The report: [name]{output.plain(str(report))}[/]. Open it in any browser.")
+    _next_commands(opened, campaign_id)
+    drive.leave(state)
+
+
+def _fresh_folder() -> Path:
+    """Return ./athanor-demo, or the first of athanor-demo-2, -3, … that holds no ledger yet."""
+    number = 1
+    while True:
+        folder = Path(DEMO_FOLDER if number == 1 else f"{DEMO_FOLDER}-{number}")
+        if not (folder / "ledger.db").exists():
+            return folder
+        number += 1
+
+
+def _next_commands(ledger: Ledger, campaign_id: str) -> None:
+    flag = context.ledger_flag(ledger)
+    output.say("\nNext:")
+    for words, purpose in (
+        (("show", campaign_id), "what was found and why"),
+        (("results", campaign_id, "--csv"), "every experiment as a table"),
+        (("ledger", "verify"), "check that the record is whole"),
+    ):
+        _hint(context.command(*words, ledger=flag), purpose)
+    _hint(context.command("challenges"), "the other laboratories")
+    _hint(context.command("new", "my-campaign.yaml"), "a campaign file of your own")
+
+
+def _hint(typed: str, purpose: str) -> None:
+    output.say(f"  [command]{output.plain(typed)}[/]  [quiet]{output.plain(purpose)}[/]")
+
+
+def _ready_campaign(name: str) -> Path:
+    """Return the ready campaign file of a simulated laboratory.
+
+    Raises:
+        Refused: the laboratory is real, so that there is none.
+    """
+    from athanor.instruments import laboratory
+
+    campaign_file = getattr(laboratory.load(name), "campaign_file", None)
+    if campaign_file is None:
+        raise Refused(
+            f"{name} is a real instrument and has no ready campaign", "Write one from its profile: `athanor new`."
+        )
+    path: Path = campaign_file()
+    return path
+
+
+def new(
+    file: Annotated[Path, typer.Argument(help="The campaign file to write.")] = Path("campaign.yaml"),
+    laboratory: Annotated[
+        str, typer.Option("--laboratory", help="Start from this laboratory's ready campaign.")
+    ] = "snar-flow",
+    profile: Annotated[
+        Path | None, typer.Option("--profile", help="Start from an instrument's profile file instead.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a commented campaign file to start from."""
+    if file.exists() and not force:
+        raise Refused(f"{file} exists already", "Name another file, or overwrite it with --force.")
+    from athanor.console.cli import drafts
+
+    text = drafts.from_profile(profile, file) if profile else drafts.from_laboratory(_ready_campaign(laboratory))
+    file.write_text(text, encoding="utf-8")
+    output.say(f"[good]✓[/] wrote [name]{output.plain(str(file))}[/]. Edit it, then:")
+    _hint(context.command("check", str(file)), "say whether it can run")
+    _hint(context.command("run", str(file)), "run it")
+
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="A campaign file; `athanor new` writes one.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Earlier results as CSV, with units in the column heads: temperature [degC]."),
+]
+
+
+def check(file: SpecArgument, json: context.JsonOption = False) -> None:
+    """Check a campaign file; nothing is started.
+
+    Fields, units, the instrument's limits, and whether the constraints can be met.
+    """
+    spec, summary = checked(file)
+    if json:
+        output.emit({"file": str(file), "ok": True, "summary": dict(summary), "seed": spec.seed})
+    for label, text in summary:
+        output.say(f"  [quiet]{label:<12}[/] {output.plain(text)}")
+    output.say(f"[good]✓[/] [name]{output.plain(str(file))}[/] can run.")
+
+
+def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
+    """Load and check a campaign file; return it with a summary of what it would do.
+
+    Raises:
+        SpecError, UnknownLaboratory, ProfileError: naming file, line, field and remedy.
+    """
+    from athanor.agents import spec as specs
+    from athanor.console import wording
+
+    spec = specs.load(file)
+    _, profile = specs.resolve(spec)
+    specs.check(spec, profile, str(file), file.read_text(encoding="utf-8"))
+    problem = spec.problem()
+    knobs = []
+    for parameter in problem.parameters:
+        unit = f" {parameter.unit}" if parameter.unit else ""
+        if parameter.kind in ("continuous", "integer"):
+            knobs.append(f"{parameter.name} {wording.number(parameter.low)} … {wording.number(parameter.high)}{unit}")
+        else:
+            knobs.append(f"{parameter.name} {', '.join(wording.number(v) for v in parameter.values)}{unit}")
+    goals = [
+        f"{o.name} → {wording.number(o.target)}" if o.target is not None else f"{o.goal} {o.name}"
+        for o in problem.objectives
+    ]
+    bounds = [str(c) for c in problem.linear_constraints]
+    for c in problem.outcome_constraints:
+        low = f"{wording.number(c.lower)} ≤ " if c.lower is not None else ""
+        high = f" ≤ {wording.number(c.upper)}" if c.upper is not None else ""
+        bounds.append(f"{low}{c.name}{high} with probability {wording.number(c.probability)}")
+    time = f", {wording.duration(spec.budget.wall_time)} at most" if spec.budget.wall_time else ""
+    summary = [
+        ("campaign", spec.name),
+        ("instrument", f"{profile.name}{' (simulated)' if profile.simulated else ''}"),
+        *[("knobs" if index == 0 else "", text) for index, text in enumerate(knobs)],
+        ("objectives", ", ".join(goals)),
+        *[("bounds" if index == 0 else "", text) for index, text in enumerate(bounds)],
+        ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{time}"),
+        ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
+        ("approval", "each experiment" if spec.policy.autonomy == "approve_each" else "granted within the limits"),
+        ("seed", str(spec.seed)),
+    ]
+    return spec, summary
+
+
+def run(
+    file: SpecArgument,
+    data: DataOption = None,
+    ledger: context.LedgerOption = None,
+    json: context.JsonOption = False,
+) -> None:
+    """Run a campaign from its file, with a live view.
+
+    Ctrl-C pauses cleanly and prints the command that resumes.
+    """
+    checked(file)
+    if data is not None and not data.exists():
+        raise Refused(f"There is no file {data}")
+    opened = context.open_ledger(ledger, create=True)
+    campaign_id = drive.open_campaign(file, opened, data=data)
+    output.say(f"[quiet]campaign[/] [name]{campaign_id}[/] [quiet]in[/] {output.plain(opened.url)}")
+    _finish(opened, campaign_id, json)
+
+
+def resume(
+    campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
+) -> None:
+    """Go on with a paused or interrupted campaign."""
+    opened = context.open_ledger(ledger)
+    campaign = context.find_campaign(opened, campaign_id)
+    if campaign.state in ("succeeded", "failed", "cancelled"):
+        if json:
+            drive.emit_results(opened, campaign.id)
+        raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
+    _finish(opened, campaign.id, json)
+
+
+def _finish(ledger: Ledger, campaign_id: str, json: bool) -> None:
+    state = drive.follow(ledger, campaign_id, json=json)
+    if json:
+        drive.emit_results(ledger, campaign_id)
+    flag = context.ledger_flag(ledger)
+    campaign = ledger.campaign(campaign_id)
+    if state == "paused":
+        output.say(f"[warn]paused[/]: {output.plain(campaign.reason or '')}")
+        _hint(context.command("show", campaign_id, ledger=flag), "what is waiting")
+        _hint(context.command("resume", campaign_id, ledger=flag), "go on")
+    else:
+        output.say(f"{output.state(state)}: {output.plain(campaign.reason or '')}")
+        _hint(context.command("show", campaign_id, ledger=flag), "what was found and why")
+        _hint(context.command("report", campaign_id, ledger=flag), "a page to send to a colleague")
+    drive.leave(state)

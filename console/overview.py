@@ -1,0 +1,253 @@
+"""Where a campaign stands: one small picture of it read from the ledger, for the list, the live view and the report."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from athanor.memory.ledger import Ledger
+    from athanor.memory.records import Campaign, Evidence, Experiment, Hypothesis, Observation, Registration
+    from athanor.planners.problem import Problem
+
+WAITING_FOR_PERSON = ("proposed", "in_doubt")
+SPENT = ("dispatched", "running", "completed", "failed", "aborted", "stopped_early", "in_doubt")
+"""Experiments in these states count towards the budget: the instrument was, or may have been, used."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """One of the best points found: the settings, what was measured, and the experiment it came from."""
+
+    experiment: str | None
+    values: Mapping[str, float | int | str]
+    outcomes: Mapping[str, tuple[float, float | None]]
+
+
+@dataclass(frozen=True)
+class HypothesisLine:
+    """A hypothesis with the evidence gathered so far, in natural logarithms of e-values."""
+
+    id: str
+    statement: str
+    kind: str
+    proposer: str
+    state: str
+    prior: float
+    blocks: int
+    log_e_support: float | None
+    log_e_refute: float | None
+    log_threshold: float | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A campaign at one moment."""
+
+    campaign: Campaign
+    problem: Problem
+    budget: int
+    used: int
+    counts: Mapping[str, int]
+    best: Sequence[Best]
+    trace: Sequence[float]
+    """The best so far after each measured experiment, larger is better; the hypervolume for several objectives."""
+    experiments: Sequence[Experiment]
+    observed: Mapping[str, Mapping[str, tuple[float, float | None]]]
+    hypotheses: Sequence[HypothesisLine]
+    waiting: Sequence[Experiment]
+    underway: Sequence[Experiment]
+    failures: int
+    deadline_s: float | None
+    cost: float | None
+    tokens: int
+    events: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the campaign can do nothing more."""
+        return self.campaign.state in ("succeeded", "failed", "cancelled")
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the campaign was made, until it ended."""
+        return ((self.campaign.finished_at or datetime.now(UTC)) - self.campaign.created_at).total_seconds()
+
+    @property
+    def current(self) -> HypothesisLine | None:
+        """The hypothesis under test, or the last one settled."""
+        open_ones = [line for line in self.hypotheses if line.state in ("testing", "registered")]
+        return open_ones[0] if open_ones else (self.hypotheses[-1] if self.hypotheses else None)
+
+
+def look(ledger: Ledger, campaign: Campaign) -> Overview:
+    """Read the present state of a campaign from its ledger."""
+    from athanor.planners.problem import Problem
+
+    problem = Problem.model_validate(campaign.problem)
+    experiments = ledger.experiments(campaign.id)
+    observations = ledger.observations(campaign.id)
+    calls = ledger.model_calls(campaign.id)
+    counts = Counter(item.state for item in experiments)
+    budget = campaign.spec.get("budget", {})
+    wall_time = budget.get("wall_time")
+    costs = [call.cost for call in calls if call.cost is not None]
+    return Overview(
+        campaign=campaign,
+        problem=problem,
+        budget=int(budget.get("experiments", 0)),
+        used=sum(counts[state] for state in SPENT),
+        counts=counts,
+        best=best(problem, observations),
+        trace=trace(problem, observations),
+        experiments=experiments,
+        observed={
+            item.experiment_id: outcomes_of(item)
+            for item in latest(observations)
+            if item.experiment_id is not None and item.outcomes
+        },
+        hypotheses=hypothesis_lines(
+            ledger.hypotheses(campaign.id), ledger.registrations(campaign.id), ledger.evidence(campaign=campaign.id)
+        ),
+        waiting=[item for item in experiments if item.state in WAITING_FOR_PERSON],
+        underway=[item for item in experiments if item.state in ("approved", "dispatched", "running")],
+        failures=sum(counts[state] for state in ("failed", "aborted", "stopped_early", "refused")),
+        deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
+        cost=sum(costs) if costs else None,
+        tokens=sum(call.tokens_in + call.tokens_out for call in calls),
+        events=tuple(event_text(event.kind, event.body) for event in ledger.events(campaign.id)[-6:]),
+    )
+
+
+def latest(observations: Iterable[Observation]) -> list[Observation]:
+    """Return the newest revision of every observation, in the order in which they were first made."""
+    newest: dict[str, Observation] = {}
+    for item in observations:
+        key = item.experiment_id or item.id
+        if key not in newest or item.revision_number >= newest[key].revision_number:
+            newest[key] = item
+    return list(newest.values())
+
+
+def is_measured(observation: Observation) -> bool:
+    """Whether an observation carries outcomes one may compare."""
+    return observation.status == "completed" and bool(observation.outcomes)
+
+
+def outcomes_of(observation: Observation) -> dict[str, tuple[float, float | None]]:
+    """Return mean and standard error of every outcome that was measured."""
+    return {name: (float(pair["mean"]), pair["sem"]) for name, pair in observation.outcomes.items()}
+
+
+def is_feasible(problem: Problem, outcomes: Mapping[str, float]) -> bool:
+    """Whether measured outcomes keep every bound of the problem on outcomes."""
+    values = {constraint: outcomes.get(constraint.name, math.nan) for constraint in problem.outcome_constraints}
+    return all(math.isfinite(value) and constraint.is_satisfied(value) for constraint, value in values.items())
+
+
+def pareto(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the indices of the points no other point dominates; every coordinate is to be large."""
+    front: list[int] = []
+    for index, point in enumerate(points):
+        dominated = any(
+            all(a >= b for a, b in zip(other, point, strict=True))
+            and any(a > b for a, b in zip(other, point, strict=True))
+            for other in points
+        )
+        if not dominated and list(point) not in [list(points[i]) for i in front]:
+            front.append(index)
+    return front
+
+
+def scores(problem: Problem, outcomes: Mapping[str, float]) -> list[float] | None:
+    """Return every objective so that larger is better, or None where a point does not count.
+
+    A point does not count when an objective was not measured or a bound on an outcome is broken.
+    """
+    means = [outcomes.get(objective.name, math.nan) for objective in problem.objectives]
+    if not all(math.isfinite(mean) for mean in means) or not is_feasible(problem, outcomes):
+        return None
+    return [objective.score(mean) for objective, mean in zip(problem.objectives, means, strict=True)]
+
+
+def best(problem: Problem, observations: Iterable[Observation]) -> list[Best]:
+    """Return the best feasible measured point, or the measured Pareto set ordered by the first objective."""
+    candidates: list[tuple[list[float], Best]] = []
+    for item in latest(observations):
+        outcomes = outcomes_of(item) if is_measured(item) else {}
+        scored = scores(problem, {name: mean for name, (mean, _) in outcomes.items()})
+        if scored is not None:
+            candidates.append((scored, Best(item.experiment_id, item.values, outcomes)))
+    if not candidates:
+        return []
+    if len(problem.objectives) == 1:
+        return [max(candidates, key=lambda pair: pair[0][0])[1]]
+    front = [candidates[index] for index in pareto([scored for scored, _ in candidates])]
+    return [item for _, item in sorted(front, key=lambda pair: -pair[0][0])]
+
+
+def trace(problem: Problem, observations: Iterable[Observation]) -> list[float]:
+    """Return the merit of everything measured so far, after each observation in turn; larger is better."""
+    from athanor.console.merit import Merit
+
+    merit = Merit(problem)
+    result = []
+    for item in latest(observations):
+        outcomes = outcomes_of(item) if is_measured(item) else {}
+        value = merit.add({name: mean for name, (mean, _) in outcomes.items()})
+        if value is not None:
+            result.append(value)
+    return result
+
+
+def hypothesis_lines(
+    hypotheses: Iterable[Hypothesis], registrations: Iterable[Registration], evidence: Iterable[Evidence]
+) -> list[HypothesisLine]:
+    """Join each hypothesis with its registration and its latest evidence."""
+    registered = {item.hypothesis_id: item for item in registrations}
+    gathered: dict[str, list[Evidence]] = {}
+    for row in evidence:
+        gathered.setdefault(row.registration_id, []).append(row)
+    lines = []
+    for item in sorted(hypotheses, key=lambda h: h.ordinal):
+        registration = registered.get(item.id)
+        rows = sorted(gathered.get(registration.id, []), key=lambda e: e.block) if registration else []
+        lines.append(
+            HypothesisLine(
+                id=item.id,
+                statement=item.statement,
+                kind=item.kind,
+                proposer=item.proposer,
+                state=item.state,
+                prior=item.prior,
+                blocks=len(rows),
+                log_e_support=rows[-1].log_e_support if rows else None,
+                log_e_refute=rows[-1].log_e_refute if rows else None,
+                log_threshold=log_threshold(registration.body) if registration else None,
+            )
+        )
+    return lines
+
+
+def log_threshold(body: Mapping[str, Any]) -> float | None:
+    """Return the natural logarithm of the e-value a registration asks for: 1/α of its share."""
+    for key in ("threshold", "e_threshold"):
+        if isinstance(body.get(key), int | float) and body[key] > 0:
+            return math.log(float(body[key]))
+    for key in ("alpha_t", "alpha"):
+        if isinstance(body.get(key), int | float) and body[key] > 0:
+            return -math.log(float(body[key]))
+    return None
+
+
+def event_text(kind: str, body: Mapping[str, Any]) -> str:
+    """Write one event as a short line."""
+    for key in ("text", "detail", "message", "reason"):
+        if body.get(key):
+            return f"{kind.replace('_', ' ')}: {body[key]}"
+    rest = ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, str | int | float))
+    return f"{kind.replace('_', ' ')}{': ' + rest if rest else ''}"
