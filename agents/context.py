@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents.fitting import check_limits
 from athanor.memory.records import (
     Campaign,
     Decision,
@@ -153,7 +154,7 @@ class Context:
         """
         if not is_operators:
             self.problem.validate_point(dict(values))
-        self.profile.check(values)
+        check_limits(self.profile, values)
 
     def new_experiment(
         self,
@@ -185,8 +186,12 @@ class Context:
     # -- approval and execution -------------------------------------------------------------------------------------
 
     def grant(self) -> Decision | None:
-        """The newest grant that has not run out."""
-        grants = [d for d in self.ledger.decisions(self.id) if d.kind == "grant"]
+        """The newest grant that has not run out and was given since the last Stop All."""
+        from athanor.instruments.latch import Latch
+        from athanor.memory.canonical import parse
+
+        count = Latch(self.place).read().count
+        grants = [d for d in self.ledger.decisions(self.id) if d.kind == "grant" and parse(d.body)["latch"] == count]
         alive = [d for d in grants if d.expires_at is None or d.expires_at > datetime.now(UTC)]
         return alive[-1] if alive else None
 

@@ -6,6 +6,7 @@ checkpoint is a convenience: without one, the same campaign goes on from the led
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ def build(nodes: Nodes, saver: SqliteSaver) -> Any:
     for name in STEPS:
         graph.add_node(name, getattr(nodes, name))
     graph.add_edge(START, STEPS[0])
-    for name, following in zip(STEPS, STEPS[1:], strict=False):
+    for name, following in itertools.pairwise(STEPS):
         # `again`: this experiment will not run (rejected, expired, edited); decide, then plan anew.
         graph.add_conditional_edges(name, _onward, {"go": following, "again": "decide", "stop": END})
     graph.add_conditional_edges("decide", _onward, {"go": "recall", "again": "recall", "stop": END})

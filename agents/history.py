@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from athanor.planners.problem import Categorical, InvalidPoint
 
@@ -58,38 +58,51 @@ def read_history(
     measured = [name for name in outcomes if name in columns]
     if not measured:
         raise DataError(f"{path}:1: no column for any outcome; expected one of {', '.join(outcomes)}")
-    convert = {name: _converter(path, name, columns[name][1], problem.unit(name)) for name in problem.names}
+    convert: dict[str, Callable[[float], float]] = {
+        name: _converter(path, name, columns[name][1], problem.unit(name)) for name in problem.names
+    }
     convert |= {name: _converter(path, name, columns[name][1], outcomes[name]) for name in measured}
     points: list[tuple[dict[str, Value], dict[str, float]]] = []
     for line, row in enumerate(rows[1:], 2):
-        if not any(cell.strip() for cell in row):
+        if not any(text.strip() for text in row):
             continue
-
-        def cell(name: str, line: int = line, row: list[str] = row) -> str:
-            index = columns[name][0]
-            if index >= len(row):
-                raise DataError(f"{path}:{line}: the row ends before column {name}")
-            return row[index].strip()
-
-        def number(name: str, line: int = line) -> float:
-            try:
-                value = convert[name](float(cell(name)))
-            except ValueError:
-                raise DataError(f"{path}:{line}: {name}: {cell(name)!r} is not a number") from None
-            if not math.isfinite(value):
-                raise DataError(f"{path}:{line}: {name}: {cell(name)} is not finite; leave the cell empty instead")
-            return value
-
-        values: dict[str, Value] = {}
-        for name in problem.names:
-            parameter = problem.parameter(name)
-            values[name] = cell(name) if isinstance(parameter, Categorical) else number(name)
+        reader = _Row(path, line, row, columns, convert)
+        values: dict[str, Value] = {
+            name: reader.text(name) if isinstance(problem.parameter(name), Categorical) else reader.number(name)
+            for name in problem.names
+        }
         try:
             checked = problem.validate_point(_whole(values))
         except InvalidPoint as error:
             raise DataError(f"{path}:{line}: {error}") from error
-        points.append((dict(checked), {name: number(name) for name in measured if cell(name)}))
+        points.append((dict(checked), {name: reader.number(name) for name in measured if reader.text(name)}))
     return points
+
+
+class _Row(NamedTuple):
+    """One line of the file."""
+
+    path: Path
+    line: int
+    cells: list[str]
+    columns: dict[str, tuple[int, str | None]]
+    convert: dict[str, Callable[[float], float]]
+
+    def text(self, name: str) -> str:
+        index = self.columns[name][0]
+        if index >= len(self.cells):
+            raise DataError(f"{self.path}:{self.line}: the row ends before column {name}")
+        return self.cells[index].strip()
+
+    def number(self, name: str) -> float:
+        text = self.text(name)
+        try:
+            value = self.convert[name](float(text))
+        except ValueError:
+            raise DataError(f"{self.path}:{self.line}: {name}: {text!r} is not a number") from None
+        if not math.isfinite(value):
+            raise DataError(f"{self.path}:{self.line}: {name}: {text} is not finite; leave the cell empty instead")
+        return value
 
 
 def _whole(values: dict[str, Value]) -> dict[str, Value]:
@@ -109,8 +122,8 @@ class _Converter:
         return float(self.units.Quantity(value, self.given).to(self.wanted).magnitude)
 
 
-def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> _Converter | type[float]:
-    from athanor.agents.spec import same_unit
+def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> Callable[[float], float]:
+    from athanor.agents.fitting import same_unit
 
     if given is None or same_unit(given, wanted):
         if given is None and wanted not in (None, "", "1"):

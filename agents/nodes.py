@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,8 @@ from athanor.planners.problem import InvalidPoint
 if TYPE_CHECKING:
     from athanor.agents.context import Context
 
-State_ = dict[str, Any]
-
 OPEN = ("proposed", "approved", "dispatched", "running")
 """States of an experiment that the loop is still working on."""
-
-SPENT = frozenset({"dispatched", "running", "completed", "failed", "aborted", "stopped_early", "in_doubt"})
-"""States that count towards the budget: the instrument was, or may have been, used."""
 
 FAILURES_IN_A_ROW = 8
 """So many failed runs in a row mean that something is wrong with the instrument, not with the points."""
@@ -251,6 +245,3 @@ class Nodes:
         if c.spec.stop.hypotheses_settled and self.inquiry.is_settled():
             return "every hypothesis is settled"
         return None
-
-
-Interrupted = Callable[[], bool]

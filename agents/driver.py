@@ -1,0 +1,215 @@
+"""Drive a campaign: hold its leases, run the graph, wait for people, leave a clean state behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from athanor.agents.context import Context
+from athanor.agents.fitting import resolve
+from athanor.agents.opening import instrument_place
+from athanor.agents.spec import Spec
+from athanor.memory import places
+from athanor.memory.records import Campaign, new_id
+
+if TYPE_CHECKING:
+    from athanor.memory.ledger import Ledger
+
+OVER = ("succeeded", "failed", "cancelled")
+"""States a campaign does not leave."""
+
+LEASE_SECONDS = 10.0
+"""How long a campaign stays taken after its process last renewed the lease."""
+
+
+class CampaignOver(RuntimeError):
+    """The campaign has ended; it cannot be run again."""
+
+
+class CampaignBusy(RuntimeError):
+    """Another process drives this campaign or its instrument."""
+
+
+def run_campaign(
+    campaign_id: str,
+    ledger: Ledger,
+    *,
+    on_change: Callable[[], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    checkpoints: Path | None = None,
+) -> str:
+    """Drive a campaign until it ends, pauses, or `should_stop` turns true; return its state.
+
+    Holds only the gate's public key. Running a paused or interrupted campaign again resumes it: everything is looked
+    up in the ledger, and what the worker finished meanwhile is taken in.
+
+    Raises:
+        CampaignOver: it has already ended.
+        CampaignBusy: another process drives it, or its instrument.
+        InstrumentUnavailable: the instrument cannot be connected; nothing moved.
+    """
+    from athanor.agents.planning import PlannerProcess
+
+    campaign = ledger.campaign(campaign_id)
+    if campaign.state in OVER:
+        raise CampaignOver(f"campaign {campaign_id} has {campaign.state}: {campaign.reason}")
+    spec = Spec.model_validate(campaign.spec)
+    planner = PlannerProcess()
+    planner.start()
+    try:
+        with _driving(ledger, campaign, spec, planner) as context:
+            context.should_stop = should_stop or context.should_stop
+            context.on_change = on_change or context.on_change
+            started = time.monotonic()
+            try:
+                _drive(context, checkpoints)
+            finally:
+                ledger.add_event(campaign_id, "sitting", {"seconds": time.monotonic() - started})
+    finally:
+        planner.close()
+    return ledger.campaign(campaign_id).state
+
+
+@contextmanager
+def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> Iterator[Context]:
+    """Hold the campaign and its instrument while they are driven."""
+    from athanor.agents.reasoners import make_reasoner
+    from athanor.instruments.executor import LocalExecutor
+    from athanor.memory.ledger import LeaseHeld
+
+    _, profile = resolve(spec)
+    place = instrument_place(campaign, ledger)
+    holder = f"{socket.gethostname()}:{os.getpid()}:{new_id('h')[-6:]}"
+    try:
+        lease = ledger.acquire_lease(f"campaign:{campaign.id}", holder, LEASE_SECONDS)
+    except LeaseHeld as held:
+        raise CampaignBusy(f"campaign {campaign.id} is being driven by another process: {held}") from held
+    try:
+        instrument_lease = ledger.acquire_lease(f"instrument:{place.name}", holder, LEASE_SECONDS)
+    except LeaseHeld as held:
+        ledger.release_lease(lease)
+        raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
+    executor = LocalExecutor(profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub")
+    context = Context(
+        ledger=ledger,
+        campaign=campaign,
+        spec=spec,
+        problem=spec.problem(),
+        profile=profile,
+        place=place,
+        executor=executor,
+        planner=planner,
+        reasoner=make_reasoner(spec.reasoner),
+        lease=lease,
+        instrument_lease=instrument_lease,
+    )
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep_leases, args=(context, done), name="leases", daemon=True)
+    keeper.start()
+    try:
+        yield context
+    finally:
+        done.set()
+        keeper.join()
+        if not context.is_lost:
+            ledger.release_lease(context.instrument_lease)
+            ledger.release_lease(context.lease)
+        executor.close()
+
+
+def _keep_leases(context: Context, done: threading.Event) -> None:
+    """Renew both leases; when one is gone, say so and stop renewing."""
+    from athanor.memory.ledger import LeaseLost as Gone
+
+    while not done.wait(LEASE_SECONDS / 4):
+        try:
+            context.lease = context.ledger.renew_lease(context.lease)
+            context.instrument_lease = context.ledger.renew_lease(context.instrument_lease)
+        except Gone:
+            context.is_lost = True
+            return
+
+
+def _drive(context: Context, checkpoints: Path | None) -> None:
+    """Run the graph until it stops, waiting for people where it interrupts."""
+    from langgraph.types import Command
+
+    from athanor.agents import graph
+    from athanor.agents.nodes import Nodes
+
+    ledger, campaign_id = context.ledger, context.id
+    campaign = context.refresh()
+    if campaign.state == "paused":
+        ledger.add_event(campaign_id, "resumed", {"after": campaign.reason})
+    ledger.clear_request(campaign_id)
+    if campaign.state != "running":
+        ledger.set_campaign_state(campaign_id, "running", reason=None)
+    context.refresh()
+    context.notify()
+    context.executor.ensure()
+    context.executor.reconcile(ledger)
+    file = checkpoints or context.place.directory / "checkpoints" / f"{campaign_id}.db"
+    thread = f"{campaign_id}:{context.lease.epoch}"
+    config = {
+        "configurable": {"thread_id": thread},
+        "recursion_limit": graph.recursion_limit(context.spec.budget.experiments),
+    }
+    with graph.checkpoints(file) as saver:
+        app = graph.build(Nodes(context), saver)
+        step: Any = {"campaign": campaign_id, "experiment": "", "route": "go"}
+        while True:
+            result = app.invoke(step, config, durability="sync")
+            if "__interrupt__" not in result:
+                return
+            [waiting] = result["__interrupt__"]
+            if not _await_decision(context, waiting.value["experiment"]):
+                return
+            step = Command(resume=True)
+
+
+def _await_decision(context: Context, experiment_id: str) -> bool:
+    """Wait until a person has decided; False when the campaign was paused or cancelled meanwhile."""
+    ledger = context.ledger
+    context.notify()
+    seen = -1
+    while True:
+        changes = ledger.changes()
+        if changes != seen:
+            seen = changes
+            if ledger.experiment(experiment_id).state != "proposed":
+                return True
+            campaign = context.refresh()
+            if campaign.requested == "cancel":
+                ledger.set_experiment_state(experiment_id, "withdrawn", reason="the campaign was cancelled")
+                return True
+            if campaign.requested != "none":
+                context.pause(f"paused by a person while experiment {experiment_id} waits for approval")
+                return False
+            if latch := context.latch_problem():
+                context.pause(latch)
+                return False
+        context.check_lease()
+        if context.should_stop():
+            context.pause(f"paused: the command was interrupted while experiment {experiment_id} waits for approval")
+            return False
+        time.sleep(0.2)
+
+
+def shut_down_laboratory(ledger: Ledger, campaign_id: str) -> None:
+    """End the worker and the controller of a simulated campaign; a real instrument's worker stays."""
+    campaign = ledger.campaign(campaign_id)
+    if not campaign.simulated:
+        return
+    from athanor.instruments.executor import LocalExecutor
+
+    spec = Spec.model_validate(campaign.spec)
+    _, profile = resolve(spec)
+    place = instrument_place(campaign, ledger)
+    executor = LocalExecutor(profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub")
+    executor.shutdown()

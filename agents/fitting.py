@@ -1,0 +1,142 @@
+"""Whether a campaign fits the instrument that is to run it: names, units, limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from athanor.agents.spec import Spec, SpecError, SpecProblem, line_of
+
+if TYPE_CHECKING:
+    from athanor.instruments.laboratory import Laboratory
+    from athanor.instruments.profile import Profile
+    from athanor.memory.records import Value
+
+
+def same_unit(first: str | None, second: str | None) -> bool:
+    """Whether two unit texts mean the same unit (`kg/m^3/h` and `kg/(m**3*h)`; none and `1`)."""
+    none = (None, "", "1")
+    if first == second or (first in none and second in none):
+        return True
+    if first in none or second in none:
+        return False
+    import pint
+
+    units = pint.get_application_registry()
+    try:
+        return bool(units.parse_units(first) == units.parse_units(second))
+    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError):
+        return False
+
+
+def resolve(spec: Spec) -> tuple[Laboratory, Profile]:
+    """The laboratory and instrument profile that a campaign names.
+
+    Raises:
+        UnknownLaboratory, ProfileError: as their modules say.
+    """
+    from athanor.instruments import laboratory, profile
+
+    if spec.laboratory.profile is not None:
+        loaded = profile.load_profile(Path(spec.laboratory.profile))
+        return laboratory.load(loaded.laboratory), loaded
+    assert spec.laboratory.name is not None
+    found = laboratory.load(spec.laboratory.name)
+    return found, found.profile()
+
+
+def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = "") -> None:
+    """Compare a campaign with the instrument that is to run it: names, units, limits.
+
+    Raises:
+        SpecError: with every disagreement.
+    """
+    from ruamel.yaml import YAML
+
+    document = YAML(typ="rt").load(text) if text else None
+    problems: list[SpecProblem] = []
+
+    def add(path: tuple[int | str, ...], message: str, remedy: str) -> None:
+        line = line_of(document, path) if document is not None else None
+        problems.append(SpecProblem(line, ".".join(map(str, path)), message, remedy))
+
+    axes, outcomes = profile.axes, profile.outcomes
+    for name, p in spec.parameters.items():
+        axis = axes.get(name)
+        if axis is None:
+            add(("parameters", name), f"{profile.name} has no such knob", "use one of: " + ", ".join(axes))
+            continue
+        if not same_unit(p.unit, axis.unit):
+            add(
+                ("parameters", name, "unit"),
+                f"unit {p.unit or '(none)'} is not the instrument's",
+                f"write unit: {axis.unit or '(leave it out)'}",
+            )
+        if axis.allowed is not None:
+            wanted: list[int | float | str] = list(p.values or [])
+            if p.integer and p.low is not None and p.high is not None:
+                wanted = [float(v) for v in range(int(p.low), int(p.high) + 1)]
+            extra = [v for v in wanted if v not in axis.allowed]
+            if extra or not wanted:
+                add(
+                    ("parameters", name),
+                    f"the instrument allows only {axis.allowed}",
+                    "write values: with some of them",
+                )
+            continue
+        numbers = [v for v in (p.low, p.high, *(p.values or ())) if isinstance(v, float | int)]
+        low = -math.inf if axis.minimum is None else axis.minimum
+        high = math.inf if axis.maximum is None else axis.maximum
+        if numbers and (min(numbers) < low or max(numbers) > high):
+            add(
+                ("parameters", name),
+                f"{min(numbers):g} … {max(numbers):g} leaves the limits {low:g} … {high:g} {axis.unit or ''}".rstrip(),
+                "narrow it",
+            )
+    known = ", ".join(outcomes)
+    for name, o in spec.objectives.items():
+        if name not in outcomes:
+            add(("objectives", name), f"{profile.name} does not measure this", f"use one of: {known}")
+        elif o.unit is not None and not same_unit(o.unit, outcomes[name].unit):
+            add(
+                ("objectives", name, "unit"),
+                f"unit {o.unit} is not the instrument's",
+                f"write unit: {outcomes[name].unit or '(leave it out)'}",
+            )
+    for index, c in enumerate(spec.constraints):
+        if c.outcome is not None and c.outcome not in outcomes:
+            add(("constraints", index), f"{profile.name} does not measure {c.outcome}", f"use one of: {known}")
+        for name in c.sum or {}:
+            if name not in spec.parameters:
+                add(("constraints", index), f"{name} is not a parameter", "use one of: " + ", ".join(spec.parameters))
+    for name in spec.stop.target:
+        if name not in spec.objectives:
+            add(("stop", "target", name), "is not an objective", "use one of: " + ", ".join(spec.objectives))
+    if spec.laboratory.options and not profile.simulated:
+        add(("laboratory", "options"), "only a simulated laboratory has options", "remove them")
+    try:
+        spec.problem()
+    except (ValidationError, ValueError) as error:
+        add(("parameters",), str(error).splitlines()[0], "")
+    if problems:
+        raise SpecError(file, problems)
+
+
+def check_limits(profile: Profile, values: Mapping[str, Value]) -> None:
+    """Check every value against the instrument's limits, as the worker will.
+
+    Raises:
+        LimitViolation: naming the axis, the value and the remedy; an axis without a limit refuses everything.
+    """
+    from athanor.instruments import limits
+
+    known = profile.limits()
+    for name, value in values.items():
+        limit = known.get(name)
+        if limit is None:
+            raise limits.unknown(name, value)
+        limit.check(name, value)

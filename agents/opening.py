@@ -1,0 +1,124 @@
+"""Open a campaign: check it, write it down, and say where its instrument keeps its files. Nothing moves here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from athanor.agents.context import propose
+from athanor.agents.fitting import check, check_limits, resolve
+from athanor.agents.spec import Spec, load
+from athanor.memory import places
+from athanor.memory.canonical import digest_text
+from athanor.memory.records import Campaign, Experiment, Observation, Value, new_campaign_id
+
+if TYPE_CHECKING:
+    from athanor.instruments.profile import Profile
+    from athanor.memory.ledger import Ledger
+
+
+def open_campaign(
+    source: Spec | Path, ledger: Ledger, *, data: Path | None = None, seed: int | None = None, budget: int | None = None
+) -> str:
+    """Check a campaign, write it to the ledger as `queued`, and return its id. Nothing moves.
+
+    Args:
+        source: a spec, or the path of a campaign file.
+        ledger: where the campaign is kept.
+        data: CSV of earlier measurements; columns are `name [unit]`, units are converted.
+        seed, budget: replace the spec's own.
+
+    Raises:
+        SpecError: the file is wrong, or does not fit the instrument.
+        DataError: the CSV is wrong.
+    """
+    text = source.read_text(encoding="utf-8") if isinstance(source, Path) and source.exists() else ""
+    spec = load(source) if isinstance(source, Path) else source
+    if seed is not None:
+        spec = spec.model_copy(update={"seed": seed})
+    if budget is not None:
+        spec = Spec.model_validate({**spec.model_dump(), "budget": {**spec.budget.model_dump(), "experiments": budget}})
+    _, profile = resolve(spec)
+    check(spec, profile, str(source) if isinstance(source, Path) else "<spec>", text)
+    problem = spec.problem()
+    history = _history(data, spec, profile) if data is not None else []
+    campaign = Campaign(
+        id=new_campaign_id(spec.laboratory.name or profile.name),
+        name=spec.name,
+        question=spec.question,
+        spec=spec.model_dump(mode="json"),
+        problem=problem.model_dump(mode="json"),
+        problem_hash=problem.digest(),
+        laboratory=profile.laboratory,
+        instrument=profile.name,
+        simulated=profile.simulated,
+        seed=spec.seed,
+        autonomy=spec.policy.autonomy,
+    )
+    ledger.add_campaign(campaign)
+    for index, (values, outcomes) in enumerate(history, 1):
+        ledger.add_observation(
+            Observation(
+                id=f"{campaign.id}/h{index}",
+                campaign_id=campaign.id,
+                values=values,
+                outcomes={name: {"mean": mean, "sem": None} for name, mean in outcomes.items()},
+                source="historical",
+                reduction="imported",
+                reduction_hash=digest_text(data.read_text(encoding="utf-8")) if data else "none",
+            )
+        )
+    return campaign.id
+
+
+def _history(path: Path, spec: Spec, profile: Profile) -> list[tuple[dict[str, Value], dict[str, float]]]:
+    from athanor.agents.history import read_history
+
+    outcomes = {name: profile.outcomes[name].unit for name in spec.problem().outcomes}
+    return read_history(path, spec.problem(), outcomes)
+
+
+def envelope(spec: Spec) -> dict[str, Any]:
+    """What a grant of autonomy covers: the spec's own ranges, and no more experiments than its budget."""
+    ranges: dict[str, Any] = {}
+    for name, p in spec.parameters.items():
+        ranges[name] = {"allowed": list(p.values)} if p.values is not None else {"low": p.low, "high": p.high}
+    return ranges
+
+
+def instrument_place(campaign: Campaign, ledger: Ledger) -> places.InstrumentPlace:
+    """Where the campaign's instrument keeps its files: beside the ledger when simulated, else with the user."""
+    base = ledger.path.resolve().parent if campaign.simulated and ledger.path is not None else None
+    return places.InstrumentPlace.of(campaign.instrument, base)
+
+
+def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Value], by: str) -> Experiment:
+    """Put up an operator's own point for decision.
+
+    The instrument's limits hold as for anyone; the problem's narrower ranges do not bind a person.
+
+    Raises:
+        LimitViolation, InvalidPoint: the instrument cannot go there, or a parameter is missing or unknown.
+    """
+    campaign = ledger.campaign(campaign_id)
+    spec = Spec.model_validate(campaign.spec)
+    _, profile = resolve(spec)
+    problem = spec.problem()
+    missing = [name for name in problem.names if name not in values]
+    if missing:
+        from athanor.planners.problem import InvalidPoint
+
+        raise InvalidPoint(missing[0], None, "has no value", "give every parameter a value")
+    check_limits(profile, values)
+    experiment = propose(
+        ledger,
+        campaign,
+        values=dict(values),
+        purpose="operator",
+        source="operator",
+        candidate={"why": {"method": "operator", "detail": f"proposed by {by}"}},
+        replicates=spec.replicates,
+    )
+    ledger.add_experiment(experiment)
+    return experiment
