@@ -134,19 +134,25 @@ def confidence_sequence(
 
 def weigh(
     d: Sequence[float], margin: float, sided: Literal["greater", "within"], scales: Sequence[float] = SCALES
-) -> Evidence:
-    """The evidence of all blocks so far. Raises ValueError without a block or with a statistic that is not finite."""
-    if not d or not all(math.isfinite(x) for x in d):
-        raise ValueError("evidence needs at least one block, and finite statistics")
+) -> list[Evidence]:
+    """The evidence after each block, in order. Raises ValueError if a statistic is not finite."""
+    if not all(math.isfinite(x) for x in d):
+        raise ValueError("a block statistic is not finite")
+    if not d:
+        return []
     support, refute = log_e_pair(list(d), margin, sided, scales)
-    n = len(d)
-    mean = math.fsum(d) / n
-    sd = math.sqrt(math.fsum((x - mean) ** 2 for x in d) / (n - 1)) if n > 1 else None
-    return Evidence(
-        blocks=n,
-        estimate=mean,
-        sd=sd,
-        interval=confidence_sequence(d),
-        log_e_support=float(support[-1]),
-        log_e_refute=float(refute[-1]),
-    )
+    trail = []
+    for n in range(1, len(d) + 1):
+        mean = math.fsum(d[:n]) / n
+        deviation = math.fsum((x - mean) ** 2 for x in d[:n])
+        trail.append(
+            Evidence(
+                blocks=n,
+                estimate=mean,
+                sd=math.sqrt(deviation / (n - 1)) if n > 1 else None,
+                interval=confidence_sequence(d[:n]),
+                log_e_support=float(support[n - 1]),
+                log_e_refute=float(refute[n - 1]),
+            )
+        )
+    return trail

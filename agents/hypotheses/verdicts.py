@@ -6,11 +6,13 @@ from the ledger and comes out the same.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from athanor.agents.hypotheses.claims import Level
@@ -134,29 +136,26 @@ def update(registration: RegistrationBody, blocks: Sequence[Block], *, ended: st
     """
     if registration.analysis_hash != analysis_hash():
         return Assessment(trail=(), verdict="void", reason="the analysis code changed after the registration")
+    ordered = sorted(blocks, key=lambda block: block.number)
+    closed = list(itertools.takewhile(lambda block: block.status != "open", ordered))
+    statistics = [block.statistic for block in closed if block.statistic is not None]
+    design = registration.design
+    evidence = iter(weigh(statistics, design.margin, design.sided, registration.e_process.scales))
     trail: list[Weighed] = []
-    statistics: list[float] = []
-    for attempts, block in enumerate(sorted(blocks, key=lambda item: item.number), start=1):
-        if block.status == "open":
-            break
-        if block.statistic is not None and block.status == "complete":
-            statistics.append(block.statistic)
-            evidence = weigh(
-                statistics, registration.design.margin, registration.design.sided, registration.e_process.scales
-            )
-            trail.append(Weighed(block, evidence))
-            verdict, reason = _decide(registration, evidence, statistics)
+    for attempts, block in enumerate(closed, start=1):
+        if block.statistic is not None:
+            trail.append(Weighed(block, next(evidence)))
+            verdict, reason = _decide(registration, trail[-1].evidence)
             if verdict is not None:
                 return Assessment(trail=tuple(trail), verdict=verdict, reason=reason)
         if attempts >= registration.cap_attempts:
             if not trail:
                 return Assessment(trail=(), verdict="void", reason=f"none of {attempts} blocks could be measured")
-            reason = f"{attempts} blocks were begun, the registered most, and {len(statistics)} counted"
+            reason = f"{attempts} blocks were begun, the registered most, and {len(trail)} counted"
             return Assessment(trail=tuple(trail), verdict="inconclusive", reason=reason)
     if ended is not None:
-        settled: Verdict = "inconclusive" if trail else "void"
-        return Assessment(trail=tuple(trail), verdict=settled, reason=ended)
-    return Assessment(trail=tuple(trail), verdict=None, reason=f"{len(statistics)} of {registration.cap_blocks} blocks")
+        return Assessment(trail=tuple(trail), verdict="inconclusive" if trail else "void", reason=ended)
+    return Assessment(trail=tuple(trail), verdict=None, reason=f"{len(trail)} of {registration.cap_blocks} blocks")
 
 
 def next_step(registration: RegistrationBody, runs: Sequence[RunResult]) -> Step | None:
@@ -178,7 +177,7 @@ def next_step(registration: RegistrationBody, runs: Sequence[RunResult]) -> Step
     return Step(number, arm, registration.design.values(arm))
 
 
-def _decide(registration: RegistrationBody, evidence: Evidence, d: Sequence[float]) -> tuple[Verdict | None, str]:
+def _decide(registration: RegistrationBody, evidence: Evidence) -> tuple[Verdict | None, str]:
     support, refute = registration.support, registration.refute
     if evidence.log_e_support >= math.log(support.threshold):
         return "supported", _crossing("for", evidence.log_e_support, support.threshold, evidence.blocks)
@@ -186,7 +185,7 @@ def _decide(registration: RegistrationBody, evidence: Evidence, d: Sequence[floa
         return "refuted", _crossing("against", evidence.log_e_refute, refute.threshold, evidence.blocks)
     if evidence.blocks >= registration.cap_blocks:
         return "inconclusive", f"{evidence.blocks} blocks, the registered most, decided nothing"
-    if is_futile(registration, d):
+    if is_futile(registration, evidence):
         return "inconclusive", f"after {evidence.blocks} blocks neither verdict was within reach of the cap"
     return None, ""
 
@@ -196,28 +195,22 @@ def _crossing(side: str, value: float, threshold: float, blocks: int) -> str:
     return f"evidence {side} it reached e = {text} ≥ {threshold:.3g} after {blocks} blocks"
 
 
-def is_futile(registration: RegistrationBody, d: Sequence[float]) -> bool:
-    """Apply the registered futility rule to the block statistics so far."""
-    n = len(d)
-    if n < registration.futility.after_blocks or n < 2:
+def is_futile(registration: RegistrationBody, evidence: Evidence) -> bool:
+    """Apply the registered futility rule to the evidence so far."""
+    n, mean, sd = evidence.blocks, evidence.estimate, evidence.sd
+    if n < registration.futility.after_blocks or not sd:
         return False
-    design, cap = registration.design, registration.cap_blocks
-    mean = math.fsum(d) / n
-    sd = math.sqrt(math.fsum((x - mean) ** 2 for x in d) / (n - 1))
-    if sd == 0.0:
-        return False
-    scales = registration.e_process.scales
-
-    def reach(distance: float) -> float:
-        """Log e at the cap if the standardised distance from a bound is the one seen plus the registered optimism."""
-        seen = distance / sd
-        hoped = seen + registration.futility.optimism * math.sqrt((1.0 + seen * seen / 2.0) / n)
-        rest = 1.0 - 1.0 / cap
-        return float(log_e(cap, cap * hoped, cap * (hoped * hoped + rest), scales))
-
-    if design.sided == "greater":
-        support, refute = reach(mean - design.margin), reach(design.margin - mean)
+    margin, cap = registration.design.margin, registration.cap_blocks
+    if registration.design.sided == "greater":
+        distances = [mean - margin, margin - mean]
     else:
-        support = min(reach(design.margin - mean), reach(mean + design.margin))
-        refute = max(reach(mean - design.margin), reach(-design.margin - mean)) - math.log(2.0)
+        distances = [margin - mean, mean + margin, mean - margin, -margin - mean]
+    seen = np.asarray(distances) / sd
+    # The standardised distance from each bound seen so far, plus the registered optimism in standard errors of it.
+    hoped = seen + registration.futility.optimism * np.sqrt((1.0 + seen * seen / 2.0) / n)
+    reach = log_e(cap, cap * hoped, cap * (hoped * hoped + 1.0 - 1.0 / cap), registration.e_process.scales)
+    if registration.design.sided == "greater":
+        support, refute = float(reach[0]), float(reach[1])
+    else:
+        support, refute = float(reach[:2].min()), float(reach[2:].max()) - math.log(2.0)
     return support < math.log(registration.support.threshold) and refute < math.log(registration.refute.threshold)

@@ -1,0 +1,300 @@
+"""The reasoner without a model: reads effects, interactions and regions off the surrogate and asks the data.
+
+It works with multiple working hypotheses (Chamberlin, Science 15 (1890) 92; Platt, Science 146 (1964) 347): beside the
+claim it thinks likelier it registers a rival that the same runs test, so that either answer teaches something. Its
+probabilities are the surrogate's, shrunk towards one half, because surrogates are surer than they should be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from athanor.agents.hypotheses.claims import (
+    AnyClaim,
+    Effect,
+    Interaction,
+    InvalidClaim,
+    Irrelevance,
+    Range,
+    Region,
+    Span,
+    claim_key,
+    contains,
+    parse_claim,
+)
+from athanor.agents.hypotheses.contrast import compile_claim
+from athanor.agents.hypotheses.statements import describe, quantity
+from athanor.agents.reasoners.picture import Change, Pair, Picture, normal_cdf, read_picture
+from athanor.agents.reasoners.protocol import Proposal, Proposals, Seen, Situation
+
+if TYPE_CHECKING:
+    from athanor.planners.problem import Problem
+
+SHRINK = 0.9
+"""How much of the surrogate's certainty is believed: a probability p becomes ½ + 0.9 (p − ½), within 0.05..0.95."""
+
+DECIDED = 0.9
+"""Direction probability from which the rival is "it does not matter" rather than "it is the other way round"."""
+
+NOISE_MULTIPLE = 3.0
+RANGE_SHARE = 0.1
+"""The smallest change of interest is the larger of 3 single-run standard deviations and a tenth of the range seen."""
+
+
+class Draft(NamedTuple):
+    """A claim with what speaks for it."""
+
+    claim: AnyClaim
+    prior: float
+    rationale: str
+    cites: tuple[str, ...]
+    tainted: bool = False
+
+
+class StatisticalReasoner:
+    """Proposes the hypotheses the data so far make most worth testing; deterministic, needs no model and no network."""
+
+    name = "statistical"
+
+    def propose(self, situation: Situation, limit: int) -> Proposals:
+        """Propose at most `limit` hypotheses that were never proposed before in this campaign.
+
+        Raises:
+            pydantic.ValidationError: the situation's problem or effects are malformed (a defect, not bad luck).
+        """
+        problem = situation.parsed_problem()
+        picture = read_picture(situation.effects)
+        asked = _Asked(situation)
+        proposals: list[Proposal] = []
+        questions = self._questions(situation, problem, picture, asked)
+        for question in questions:
+            first: int | None = None
+            key: str | None = None
+            for draft in question:
+                if len(proposals) >= limit:
+                    break
+                if situation.base_point is None or asked.has(draft.claim):
+                    continue
+                try:
+                    design = compile_claim(draft.claim, problem, situation.base_point)
+                except InvalidClaim:
+                    continue  # its points break a linear constraint: this contrast cannot be run
+                asked.add(draft.claim)
+                shares = first if first is not None and key == design.key else None
+                if first is None:
+                    first, key = len(proposals), design.key
+                proposals.append(
+                    Proposal(
+                        kind=draft.claim.kind,
+                        statement=describe(draft.claim, problem),
+                        rationale=draft.rationale,
+                        claim=draft.claim,
+                        prior=draft.prior,
+                        cites=draft.cites,
+                        tainted=draft.tainted,
+                        shares_runs_with=shares,
+                    )
+                )
+        return Proposals(proposals=tuple(proposals), reasoner=self.name)
+
+    def _questions(
+        self, situation: Situation, problem: Problem, picture: Picture | None, asked: _Asked
+    ) -> Iterator[list[Draft]]:
+        """Questions in the order they deserve an answer; each is a claim and its rivals, testable by the same runs."""
+        yield from _recalled(situation, problem, asked)
+        if picture is None:
+            return
+        seen = [item for item in situation.observations if item.status == "completed" and item.outcomes]
+        cites = tuple(item.id for item in seen)
+        ranked = sorted(picture.changes, key=lambda change: (-_worth(change), change.outcome, change.parameter))
+        for change in ranked:
+            if (change.outcome, change.parameter) not in asked.effects:
+                yield _effect_question(change, situation, problem, seen, cites)
+        for pair in sorted(
+            picture.pairs, key=lambda pair: (-_certainty(pair.change, pair.sd), pair.first, pair.second)
+        ):
+            if (pair.outcome, frozenset((pair.first, pair.second))) not in asked.pairs:
+                yield [_pair_draft(pair, problem, cites)]
+        region = _region_draft(picture, situation, problem, seen)
+        if region is not None and not asked.region:
+            yield [region]
+
+
+class _Asked:
+    """What this campaign has asked already, whatever came of it."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.keys: set[str] = set()
+        self.effects: set[tuple[str, str]] = set()
+        self.pairs: set[tuple[str, frozenset[str]]] = set()
+        self.region = False
+        for known in situation.hypotheses:
+            try:
+                self.add(parse_claim(known.claim))
+            except ValidationError:
+                continue  # a claim of a later format: it cannot equal one of ours
+
+    def add(self, claim: AnyClaim) -> None:
+        self.keys.add(claim_key(claim))
+        if isinstance(claim, Effect | Irrelevance):
+            self.effects.add((claim.outcome, claim.parameter))
+        elif isinstance(claim, Interaction):
+            self.pairs.add((claim.outcome, frozenset((claim.first.parameter, claim.second.parameter))))
+        elif isinstance(claim, Region):
+            self.region = True
+
+    def has(self, claim: AnyClaim) -> bool:
+        return claim_key(claim) in self.keys
+
+
+def shrunk(probability: float) -> float:
+    """A surrogate's probability as a prior: shrunk towards one half, within 0.05 to 0.95, three digits."""
+    return round(min(0.95, max(0.05, 0.5 + SHRINK * (probability - 0.5))), 3)
+
+
+def smallest_interest(outcome: str, noise: Mapping[str, float], observed: list[float]) -> float | None:
+    """The smallest change worth knowing, in the outcome's unit, rounded up to two digits; None where nothing is known.
+
+    Args:
+        outcome: name of the outcome.
+        noise: single-run standard deviation per outcome, where known.
+        observed: all values of the outcome so far.
+    """
+    span = max(observed) - min(observed) if observed else 0.0
+    size = max(NOISE_MULTIPLE * noise.get(outcome, 0.0), RANGE_SHARE * span)
+    if not size > 0.0 or not math.isfinite(size):
+        return None
+    unit = 10.0 ** (math.floor(math.log10(size)) - 1)
+    return float(f"{math.ceil(size / unit - 1e-9) * unit:.6g}")
+
+
+def _certainty(change: float, sd: float) -> float:
+    return abs(2.0 * normal_cdf(change / sd) - 1.0) if sd > 0.0 else float(change != 0.0)
+
+
+def _worth(change: Change) -> float:
+    """How much a question matters: the parameter's importance, weighted by how well the direction is known."""
+    return max(change.importance, 1e-6) * _certainty(change.change, change.sd)
+
+
+def _effect_question(
+    change: Change, situation: Situation, problem: Problem, seen: list[Seen], cites: tuple[str, ...]
+) -> list[Draft]:
+    up = change.probability_up
+    rising = up >= 0.5
+    unit = problem.unit(change.outcome)
+    low, high = (problem.parameter(change.parameter).validate_value(level) for level in (change.low, change.high))
+    told = (
+        f"After {len(seen)} observations the surrogate expects {quantity(change.change, unit, sign=True)} "
+        f"± {quantity(change.sd, unit)} for this change"
+    )
+
+    def effect(increases: bool) -> Draft:
+        probability = up if increases else 1.0 - up
+        claim = Effect(
+            outcome=change.outcome,
+            parameter=change.parameter,
+            low=low,
+            high=high,
+            direction="increases" if increases else "decreases",
+        )
+        text = f"{told}, a probability of {probability:.2f} that {change.outcome} {claim.direction}."
+        return Draft(claim, shrunk(probability), text, cites)
+
+    observed = [item.outcomes[change.outcome] for item in seen if change.outcome in item.outcomes]
+    margin = smallest_interest(change.outcome, situation.noise, observed)
+    if margin is None:
+        return [effect(rising), effect(not rising)]
+    within = change.probability_within(margin)
+    text = (
+        f"{told}, a probability of {within:.2f} that it stays below {quantity(margin, unit)}, the least worth knowing."
+    )
+    nothing = Draft(
+        Irrelevance(outcome=change.outcome, parameter=change.parameter, low=low, high=high, margin=margin),
+        shrunk(within),
+        text,
+        cites,
+    )
+    if within > 0.5:
+        return [nothing, effect(rising)]
+    if max(up, 1.0 - up) >= DECIDED:
+        return [effect(rising), nothing]
+    return [effect(rising), effect(not rising)]
+
+
+def _pair_draft(pair: Pair, problem: Problem, cites: tuple[str, ...]) -> Draft:
+    unit = problem.unit(pair.outcome)
+    positive = pair.change >= 0.0
+    probability = 0.5 + 0.5 * _certainty(pair.change, pair.sd)
+    claim = Interaction(
+        outcome=pair.outcome,
+        first=Span(
+            parameter=pair.first,
+            low=problem.parameter(pair.first).validate_value(pair.first_low),
+            high=problem.parameter(pair.first).validate_value(pair.first_high),
+        ),
+        second=Span(
+            parameter=pair.second,
+            low=problem.parameter(pair.second).validate_value(pair.second_low),
+            high=problem.parameter(pair.second).validate_value(pair.second_high),
+        ),
+        direction="positive" if positive else "negative",
+    )
+    text = (
+        f"The surrogate expects the effect of {pair.first} on {pair.outcome} to change by "
+        f"{quantity(pair.change, unit, sign=True)} ± {quantity(pair.sd, unit)} between the two levels of {pair.second}."
+    )
+    return Draft(claim, shrunk(probability), text, cites)
+
+
+def _region_draft(picture: Picture, situation: Situation, problem: Problem, seen: list[Seen]) -> Draft | None:
+    """Base point inside the predicted best region against the best point measured outside it (one objective only)."""
+    if not picture.box or situation.base_point is None or len(problem.objectives) != 1:
+        return None
+    objective = problem.objectives[0]
+    box = {name: Range(low=low, high=high) for name, (low, high) in picture.box.items() if low < high}
+    inside = dict(situation.base_point)
+    beyond = [item for item in seen if objective.name in item.outcomes and not contains(box, item.values)]
+    if not box or objective.goal is None or not contains(box, inside) or not beyond:
+        return None
+    best = max(beyond, key=lambda item: (objective.score(item.outcomes[objective.name]), item.id))
+    claim = Region(
+        outcome=objective.name,
+        box=box,
+        inside=inside,
+        outside=dict(problem.validate_point(best.values)),
+        better="higher" if objective.goal == "maximize" else "lower",
+    )
+    value = quantity(best.outcomes[objective.name], problem.unit(objective.name))
+    text = (
+        f"The surrogate places the best conditions in this region; the best result outside it, {value} ({best.id}), "
+        "is the strongest rival."
+    )
+    return Draft(claim, 0.75, text, tuple(item.id for item in seen))
+
+
+def _recalled(situation: Situation, problem: Problem, asked: _Asked) -> Iterator[list[Draft]]:
+    """A claim that an earlier campaign settled, asked again here, one at a time: it may not carry over."""
+    for item in situation.memory:
+        if item.claim is None or item.verdict not in ("supported", "refuted"):
+            continue
+        draft = _from_memory(item.claim, item.verdict, item.campaign_id, item.id, item.tainted)
+        if draft is not None and draft.claim.outcome in problem.outcomes and not asked.has(draft.claim):
+            yield [draft]
+            return
+
+
+def _from_memory(claim: Mapping[str, Any], verdict: str, campaign: str, identifier: str, tainted: bool) -> Draft | None:
+    try:
+        parsed = parse_claim(claim)
+    except ValidationError:
+        return None
+    if isinstance(parsed, Region):
+        return None  # its points belong to the other campaign's problem and base point
+    prior = 0.7 if verdict == "supported" else 0.3
+    text = f"Campaign {campaign} found this claim {verdict}; here it is put to the test again under present conditions."
+    return Draft(parsed, prior, text, (identifier,), tainted)
