@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from athanor.agents.history import DataError, read_history
+from athanor.planners.problem import Categorical, Continuous, Objective, Problem
+
+PROBLEM = Problem(
+    parameters=[Continuous("temperature", 20, 120, unit="degC"), Categorical("solvent", ["EtOH", "MeCN"])],
+    objectives=[Objective("sty", goal="maximize", unit="kg/m^3/h")],
+)
+OUTCOMES = {"sty": "kg/m^3/h"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "past.csv"
+    path.write_text(text)
+    return path
+
+
+def test_units_are_converted(tmp_path: Path) -> None:
+    path = write(tmp_path, "solvent,temperature [kelvin],sty [g/m^3/h],note\nEtOH,323.15,2000,x\n\nMeCN,300,,\n")
+    [(first, outcome), (second, nothing)] = read_history(path, PROBLEM, OUTCOMES)
+    assert first["temperature"] == pytest.approx(50.0)
+    assert outcome == {"sty": pytest.approx(2.0)}
+    assert second["solvent"] == "MeCN"
+    assert nothing == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("temperature [degC],sty [kg/m^3/h]\n", "no column for solvent"),
+        ("temperature [degC],solvent\n", "no column for any outcome"),
+        ("temperature,solvent,sty [kg/m^3/h]\n", "states no unit"),
+        ("temperature [min],solvent,sty [kg/m^3/h]\n", "cannot convert min to degC"),
+        ("temperature [degC],solvent,sty [kg/m^3/h]\nx,EtOH,1\n", "past.csv:2: temperature: 'x' is not a number"),
+        ("temperature [degC],solvent,sty [kg/m^3/h]\n30,EtOH,inf\n", "not finite"),
+        ("temperature [degC],solvent,sty [kg/m^3/h]\n500,EtOH,1\n", "past.csv:2: .*temperature"),
+        ("temperature [degC],solvent,sty [kg/m^3/h]\n30,water,1\n", "past.csv:2: .*solvent"),
+        ("temperature [degC],solvent,sty [kg/m^3/h]\n30\n", "ends before"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_history(write(tmp_path, text), PROBLEM, OUTCOMES)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        read_history(tmp_path / "none.csv", PROBLEM, OUTCOMES)

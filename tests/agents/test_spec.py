@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from athanor.agents.spec import Spec, SpecError, load, parse
+from athanor.planners.problem import Categorical, Continuous, Integer, Ordinal
+
+GOOD = """\
+name: Clean SnAr
+question: Which conditions make most and waste least?
+laboratory: snar-flow
+parameters:
+  residence_time: {low: 0.5, high: 2, unit: min}
+  stages: {low: 2, high: 5, integer: true}
+  dose: {values: [1, 2, 5], unit: s}
+  solvent: {values: [EtOH, MeCN]}
+  pressure: {low: 0.001, high: 10, log: true}
+objectives:
+  sty: {goal: maximize, unit: kg/m^3/h, reference: 2957}
+constraints:
+  - {outcome: purity, lower: 0.99}
+budget: {experiments: 40, wall_time: 2 h}
+policy: {autonomy: auto_within_limits, expires: 30 min}
+seed: 1
+"""
+
+
+def test_a_good_file_becomes_a_problem() -> None:
+    spec = parse(GOOD)
+    problem = spec.problem()
+    kinds = [type(p) for p in problem.parameters]
+    assert kinds == [Continuous, Integer, Ordinal, Categorical, Continuous]
+    assert spec.budget.wall_time == 7200
+    assert spec.policy.expires == 1800
+    assert problem.outcomes == ("sty", "purity")
+    assert Spec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "words"),
+    [
+        ("low: 0.5", "lo: 0.5", 5, "parameters.residence_time", "lo"),
+        ("low: 0.5", "low: .nan", 5, "parameters.residence_time.low", "finite"),
+        ("low: 0.5", "low: 3", 5, "parameters.residence_time", "below high"),
+        ("low: 0.001", "low: 0", 9, "parameters.pressure", "logarithmic"),
+        ("[EtOH, MeCN]", "[EtOH, 3]", 8, "parameters.solvent", "all numbers or all words"),
+        ("goal: maximize", "goal: maximise", 11, "objectives.sty.goal", "maximize"),
+        ("lower: 0.99", "probability: 0.9", 13, "constraints.0", "lower, upper or equals"),
+        ("wall_time: 2 h", "wall_time: 2 hours", 14, "budget.wall_time", "duration"),
+        ("experiments: 40", "experiments: 0", 14, "budget.experiments", "greater"),
+        ("auto_within_limits", "yolo", 15, "policy.autonomy", "approve_each"),
+        ("seed: 1", "seed: -1", 16, "seed", "greater"),
+        ("laboratory: snar-flow", "laboratory: {}", 3, "laboratory", "profile"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(old: str, new: str, line: int, field: str, words: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD.replace(old, new), "file.yaml")
+    problems = [p for p in caught.value.problems if p.line == line and p.field.startswith(field)]
+    assert problems, caught.value
+    assert words in str(caught.value)
+    assert f"file.yaml:{line}:" in str(caught.value)
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    text = GOOD.replace("low: 0.5", "lo: 0.5").replace("seed: 1", "seed: x")
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    assert {p.line for p in caught.value.problems} >= {5, 16}
+
+
+def test_missing_fields_broken_yaml_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="question: Field required"):
+        parse(GOOD.replace("question", "# question"))
+    with pytest.raises(SpecError, match="YAML"):
+        parse("name: [unclosed")
+    with pytest.raises(SpecError, match="not a mapping"):
+        parse("just words")
+    with pytest.raises(SpecError, match="does not exist"):
+        load(tmp_path / "none.yaml")
+
+
+def test_a_profile_path_is_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(GOOD.replace("laboratory: snar-flow", "laboratory: {profile: mine.yaml}"))
+    assert load(tmp_path / "c.yaml").laboratory.profile == str(tmp_path / "mine.yaml")
+
+
+@given(st.text())
+def test_any_text_is_a_spec_or_a_spec_error(text: str) -> None:
+    try:
+        parse(text)
+    except SpecError as error:
+        assert error.problems
