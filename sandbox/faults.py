@@ -114,9 +114,9 @@ class FaultSchedule:
 def _fault(where: str, entry: Any, names: Mapping[str, Sequence[str]]) -> Fault:
     if not isinstance(entry, Mapping):
         raise OptionError(f"{where}: a mapping such as {{kind: dropout, at: 3}} is needed, not {entry!r}")
-    kind = entry.get("kind")
+    kind = str(entry.get("kind"))
     if kind not in FAULTS:
-        raise unknown(f"{where}.kind", str(kind), FAULTS)
+        raise unknown(f"{where}.kind", kind, FAULTS)
     for key in entry:
         if key not in _FIELDS[kind]:
             raise unknown(f"{where} ({kind})", str(key), _FIELDS[kind])
@@ -131,7 +131,7 @@ def _fault(where: str, entry: Any, names: Mapping[str, Sequence[str]]) -> Fault:
     if target is not None and target not in names[sort]:
         raise unknown(f"{where}.{sort}", str(target), names[sort])
     size = finite(f"{where}.size", entry.get("size", DRIFT_SIZE))
-    return Fault(kind=str(kind), at=at, count=count, target=target, size=size)
+    return Fault(kind=kind, at=at, count=count, target=target, size=size)
 
 
 def finite(where: str, value: Any, *, minimum: float | None = None) -> float:

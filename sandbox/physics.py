@@ -1,7 +1,7 @@
 """What a simulated laboratory's physics must offer: axes to move, signals to read, and the truth behind them.
 
-Physics is pure: no files, clocks, sockets or state. The same values, generator and noise give the same readings, bit for
-bit, whether they are computed in the laboratory's controller process or in the caller's own.
+Physics is pure: no files, clocks, sockets or state. The same values, generator and noise give the same readings, bit
+for bit, whether they are computed in the laboratory's controller process or in the caller's own.
 """
 
 from __future__ import annotations
