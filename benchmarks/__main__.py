@@ -1,0 +1,33 @@
+"""Run one benchmark, or all of them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "reference_optima": "the reference optimum of every laboratory, recomputed and compared with the documented one",
+    "campaigns": "40-experiment campaigns over 20 seeds on the full stack, beside a random baseline",
+}
+
+
+def main() -> int:
+    """Dispatch to a module of this folder."""
+    name, *rest = sys.argv[1:] or ["all"]
+    if name in ("-h", "--help"):
+        print("python -m benchmarks [NAME [OPTIONS]]\n")
+        for key, text in BENCHMARKS.items():
+            print(f"  {key:20} {text}")
+        return 0
+    if name != "all" and name not in BENCHMARKS:
+        print(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    worst = 0
+    for key in BENCHMARKS if name == "all" else [name]:
+        print(f"== {key}", flush=True)
+        worst = max(worst, importlib.import_module(f"benchmarks.{key}").main(rest))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
