@@ -88,12 +88,14 @@ class AskTell:
     def measured(self) -> list[Observation]:
         """Observations with outcomes to learn from, in an order that does not depend on when they arrived."""
         wanted = set(self._problem.outcomes)
-        return sorted((o for o in self._observations if o.status in MEASURED and wanted & set(o.outcomes)), key=_order)
+        return sorted(
+            (o for o in self._observations if o.status in MEASURED and wanted & set(o.outcomes)), key=observation_key
+        )
 
     @property
     def failed(self) -> list[Observation]:
         """Observations of points at which the process failed."""
-        return sorted((o for o in self._observations if o.status == "failed"), key=_order)
+        return sorted((o for o in self._observations if o.status == "failed"), key=observation_key)
 
     @property
     def pending(self) -> list[dict[str, Value]]:
@@ -161,7 +163,9 @@ class AskTell:
         data = json.loads(text)
         if not isinstance(data, dict) or data.get("planner") != cls.kind:
             found = data.get("planner") if isinstance(data, dict) else type(data).__name__
-            raise StateMismatch(f"this is the state of {found!r}, not of {cls.kind!r}: load it with the planner it is of")
+            raise StateMismatch(
+                f"this is the state of {found!r}, not of {cls.kind!r}: load it with the planner it is of"
+            )
         if data.get("format") != FORMAT:
             raise StateMismatch(f"planner state of format {data.get('format')!r}; this version reads {FORMAT}: upgrade")
         planner = cls(Problem.model_validate(data["problem"]), data["seed"], **cls._options(data))
@@ -195,5 +199,6 @@ def _key(values: Mapping[str, Value]) -> str:
     return json.dumps(dict(values), sort_keys=True)
 
 
-def _order(observation: Observation) -> str:
+def observation_key(observation: Observation) -> str:
+    """Return a text that identifies an observation and sorts it."""
     return f"{_key(observation.values)}{observation.model_dump_json()}"

@@ -1,0 +1,227 @@
+"""The Bayesian planner: a Gaussian-process surrogate and a log acquisition decide which experiment is next."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from botorch.exceptions.warnings import OptimizationWarning
+from botorch.utils.sampling import manual_seed
+from linear_operator.utils.warnings import NumericalWarning
+from threadpoolctl import threadpool_limits
+
+from athanor.planners import viability as viability_
+from athanor.planners.acquisition import Chosen, choose
+from athanor.planners.advice import Advice
+from athanor.planners.hyperparameters import FitFailed, Matrix
+from athanor.planners.pareto import non_dominated
+from athanor.planners.problem import Problem, Value
+from athanor.planners.protocol import Best, Candidate, Predicted, Why
+from athanor.planners.search import maximize
+from athanor.planners.space import Space
+from athanor.planners.state import AskTell, observation_key
+from athanor.planners.surrogate import Surrogate, build
+
+NEW = 1e-3
+"""Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
+
+DESIGN = 64
+"""Length of the space-filling design the first points are taken from."""
+
+
+class BayesianPlanner(AskTell):
+    """Suggests by qLogNEI or qLogNEHVI over Gaussian processes, after a short space-filling design.
+
+    Arguments:
+        problem: what to vary and what to reach.
+        seed: of the campaign; candidate k depends on it and on k.
+        initial: points of the initial design; by default two more than there are parameters, at least four.
+        advice: log-priors from hypotheses, see `athanor.planners.advice`.
+    """
+
+    kind: ClassVar[str] = "bayesian"
+
+    def __init__(
+        self, problem: Problem, seed: int = 0, initial: int | None = None, advice: Iterable[Advice] = ()
+    ) -> None:
+        super().__init__(problem, seed)
+        if initial is not None and (isinstance(initial, bool) or not isinstance(initial, int) or initial < 1):
+            raise ValueError(f"initial must be a whole number of 1 or more, got {initial!r}")
+        self.initial = max(4, len(problem.parameters) + 2) if initial is None else initial
+        self.advice: tuple[Advice, ...] = tuple(item.validate_for(problem) for item in advice)
+        self._space = Space(problem)
+        self._fitted: tuple[str, Surrogate] | None = None
+
+    def advise(self, advice: Iterable[Advice]) -> None:
+        """Replace all advice."""
+        self.advice = tuple(item.validate_for(self._problem) for item in advice)
+
+    @property
+    def space(self) -> Space:
+        """The search space in numbers."""
+        return self._space
+
+    def surrogate(self) -> Surrogate:
+        """Return the model of everything measured; raise `FitFailed` if there is too little to fit.
+
+        A fit depends on the observations alone; it is kept only to avoid doing the same work twice.
+        """
+        key = "\n".join(observation_key(o) for o in self.measured)
+        if self._fitted is None or self._fitted[0] != key:
+            with _single_threaded(), manual_seed(self.seed):
+                self._fitted = (key, build(self._problem, self._space, self.measured))
+        return self._fitted[1]
+
+    def _choose(self, number: int) -> Candidate:
+        measured = self.measured
+        enough = sum(set(self._problem.outcomes) <= set(o.outcomes) for o in measured)
+        if enough < self.initial and number <= self.initial:
+            return self._design(number, "initial design (scrambled Sobol)", None)
+        try:
+            surrogate = self.surrogate()
+        except FitFailed as error:
+            return self._design(number, "scrambled Sobol", f"scrambled Sobol, since there is no model: {error}")
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        with _single_threaded(), manual_seed(seed):
+            chosen = choose(
+                surrogate,
+                self._viability(surrogate.rows),
+                self._space.encode(self.pending),
+                self._space.encode(self.refused),
+                self.advice,
+                number,
+                seed % 2**31,
+            )
+            rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
+            values, repeated = self._first_new(rows)
+            predicted = surrogate.predict(values)
+        fallback = "; ".join(f for f in (surrogate.fallback, repeated) if f) or None
+        detail = self._explain(surrogate, chosen, values, predicted)
+        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice)
+        return self._candidate(number, values, why, predicted)
+
+    def _design(self, number: int, method: str, fallback: str | None) -> Candidate:
+        size = 1 << (max(number, DESIGN) - 1).bit_length()
+        rows = self._space.sample(size, self.seed)
+        start = (number - 1) % len(rows)
+        order = rows[[*range(start, len(rows)), *range(start)]]
+        with _single_threaded():
+            viability = self._viability(self._space.encode([o.values for o in self.measured]))
+            if viability is not None:
+                # Step over design points where the process is more likely to fail than to work.
+                likely = viability.probability(torch.as_tensor(order)).numpy() >= 0.5
+                order = np.concatenate([order[likely], order[~likely]])
+        taken = self.taken
+        points = (self._space.decode(row) for row in order)
+        values = next((p for p in points if not self.is_in(p, taken)), None)
+        if values is None:
+            values, fallback = self._space.decode(order[0]), "every point of the design is taken: one is repeated"
+        detail = f"Point {number} of a space-filling design: the model first needs points spread over all parameters."
+        return self._candidate(number, values, Why(method=method, fallback=fallback, detail=detail))
+
+    def _viability(self, worked: Matrix) -> viability_.Viability | None:
+        return viability_.fit(self._space, worked, self._space.encode([o.values for o in self.failed]))
+
+    def _first_new(self, rows: Matrix) -> tuple[dict[str, Value], str | None]:
+        """Return the best point that is not, and is not next to, one already known or pending."""
+        known = [dict(o.values) for o in self._observations if o.status != "withdrawn"] + self.pending
+        encoded = self._space.encode(known)
+        apart = np.array([not len(known) or float(np.abs(encoded - row).max(axis=1).min()) > NEW for row in rows])
+        if apart.any():
+            return self._space.decode(rows[int(np.argmax(apart))]), None
+        taken = self.taken
+        values = next((p for p in (self._space.decode(row) for row in rows) if not self.is_in(p, taken)), None)
+        if values is not None:
+            return values, None
+        return self._space.decode(rows[0]), "every point found is taken: the best one is repeated"
+
+    def _explain(
+        self, surrogate: Surrogate, chosen: Chosen, values: Mapping[str, Value], predicted: Mapping[str, Predicted]
+    ) -> str:
+        parts = []
+        for name, p in predicted.items():
+            unit = self._problem.unit(name)
+            parts.append(f"{name} {p.mean:.4g} ± {p.sd:.2g}{f' {unit}' if unit else ''}")
+        text = f"The model expects {', '.join(parts)} here"
+        best = self._best_from(surrogate)
+        if chosen.method == "qLogProbabilityOfFeasibility":
+            text += "; no point known is likely to meet all constraints yet, and this one is the likeliest to"
+        elif len(self._problem.objectives) > 1:
+            text += f"; this adds most, in expectation, to what the {len(best)} best compromises cover together"
+        elif best:
+            name = self._problem.objectives[0].name
+            unit = self._problem.unit(name)
+            text += f", against {best[0].predicted[name].mean:.4g}{f' {unit}' if unit else ''} at the best point so far"
+            spread = float(surrogate.predict_rows(surrogate.rows)[1][:, 0].mean())
+            text += "; it is tried because little is known there" if predicted[name].sd > 2 * spread else ""
+        if surrogate.notes:
+            text += f" ({'; '.join(surrogate.notes)})"
+        return f"{text}."
+
+    def best(self) -> list[Best]:
+        """Return the incumbent, or the Pareto set, by the model's means at measured points; without a model, as measured.
+
+        Only points where every outcome constraint holds with its required probability count; if there are none, the
+        one point likeliest to be feasible is returned with `is_feasible` False.
+        """
+        try:
+            surrogate = self.surrogate()
+        except FitFailed:
+            return super().best()
+        with _single_threaded():
+            return self._best_from(surrogate)
+
+    def _best_from(self, surrogate: Surrogate) -> list[Best]:
+        scores = surrogate.scores(surrogate.rows)
+        probability = surrogate.feasibility(surrogate.rows).prod(axis=1)
+        feasible = np.flatnonzero(surrogate.is_feasible(surrogate.rows))
+        if len(feasible) == 0:
+            chosen = [int(np.argmax(probability))]
+        elif scores.shape[1] == 1:
+            chosen = [int(feasible[np.argmax(scores[feasible, 0])])]
+        else:
+            chosen = [int(feasible[i]) for i in non_dominated(scores[feasible].tolist())]
+        constrained = bool(self._problem.outcome_constraints)
+        return [
+            Best(
+                candidate_id=surrogate.observations[i].candidate_id,
+                values=surrogate.observations[i].values,
+                predicted=surrogate.predict(surrogate.observations[i].values),
+                measured=surrogate.observations[i].outcomes,
+                probability=float(probability[i]) if constrained else None,
+                is_feasible=len(feasible) > 0,
+            )
+            for i in chosen
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as plain JSON types."""
+        advice = [item.model_dump(mode="json") for item in self.advice]
+        return {**super().to_dict(), "initial": self.initial, "advice": advice}
+
+    @classmethod
+    def _options(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        items: Sequence[Any] = data["advice"]
+        return {"initial": data["initial"], "advice": [Advice.model_validate(item) for item in items]}
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Run with one thread: sums are then always taken in the same order, and small matrices are faster so.
+
+    Also keeps quiet what needs no one's attention: jitter on a nearly singular matrix, and a line search that can
+    find nothing better (the point it stood at is kept).
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1), warnings.catch_warnings():
+            for category in (NumericalWarning, OptimizationWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,167 @@
+"""Finding the point with the largest acquisition value, in any mix of continuous and discrete parameters.
+
+Raw points are scored, the best and most different ones are climbed (batched L-BFGS-B, or SLSQP under linear
+constraints); with discrete parameters the climb alternates with moves to neighbouring levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from botorch.generation.gen import gen_candidates_scipy
+from torch import Tensor
+
+from athanor.planners.hyperparameters import Matrix
+from athanor.planners.problem import Categorical
+from athanor.planners.space import Space
+
+RESTARTS = 8
+RAW = 256
+NEAR = 64
+"""Raw points drawn around the points that are good already."""
+MAXITER = 60
+ROUNDS = 4
+APART = 0.05
+CHUNK = 128
+
+Acquisition = Callable[[Tensor], Tensor]
+
+
+def maximize(acquisition: Acquisition, space: Space, seeds: Matrix, seed: int) -> tuple[Matrix, Matrix]:
+    """Return rows (r, d) and acquisition values (r,), best first: local optima reached from several starts.
+
+    `seeds` (s, d) are good points known already; at least one start is at one of them. `acquisition` takes
+    (b, 1, d) and returns (b,).
+    """
+    rows = _raw(space, seeds, seed)
+    values = evaluate(acquisition, rows)
+    starts = _starts(rows, values, len(seeds))
+    if space.continuous_columns:
+        starts, values = _climb(acquisition, space, starts)
+    else:
+        values = evaluate(acquisition, starts)
+    if space.levels:
+        for _ in range(ROUNDS):
+            moved, gained = _step(acquisition, space, starts, values)
+            if not gained.any():
+                break
+            starts, values = moved, evaluate(acquisition, moved)
+            if space.continuous_columns:
+                starts[gained], values[gained] = _climb(acquisition, space, starts[gained])
+    rows = np.concatenate([starts, rows])
+    values = np.concatenate([values, evaluate(acquisition, rows[len(starts) :])])
+    order = np.argsort(-values, kind="stable")
+    return rows[order], values[order]
+
+
+def evaluate(acquisition: Acquisition, rows: Matrix) -> Matrix:
+    """Return the acquisition values (n,) of rows (n, d)."""
+    with torch.no_grad():
+        parts = [acquisition(part.unsqueeze(-2)) for part in torch.as_tensor(rows).split(CHUNK)]
+    return np.nan_to_num(torch.cat(parts).numpy(), nan=-np.inf)
+
+
+def _raw(space: Space, seeds: Matrix, seed: int) -> Matrix:
+    rows = [seeds, space.sample(RAW, seed)]
+    if len(seeds):
+        rng = np.random.default_rng([seed, 1])
+        around = seeds[rng.integers(0, len(seeds), NEAR)] + rng.normal(0.0, 0.08, (NEAR, space.width))
+        # Optima often lie on a bound: some neighbours have a coordinate pushed onto one.
+        push = rng.random(around.shape) < 0.15
+        around = np.where(push, np.round(rng.random(around.shape)), np.clip(around, 0.0, 1.0))
+        switch = rng.random((NEAR, len(space.slices))) < 0.3
+        for i, levels in space.levels.items():
+            drawn = levels[rng.integers(0, len(levels), NEAR)]
+            around[:, space.slices[i]] = np.where(switch[:, [i]], drawn, around[:, space.slices[i]])
+        around = space.project(around)
+        rows.append(around[space.is_feasible(around)])
+    return np.concatenate(rows)
+
+
+def _starts(rows: Matrix, values: Matrix, known: int) -> Matrix:
+    """Pick the best rows that are apart from each other; the first is the best of the known good points."""
+    chosen: list[int] = [int(np.argmax(values[:known]))] if known else []
+    for i in np.argsort(-values, kind="stable"):
+        if len(chosen) >= RESTARTS:
+            break
+        if all(float(np.abs(rows[i] - rows[j]).max()) > APART for j in chosen):
+            chosen.append(int(i))
+    return rows[chosen]
+
+
+def _climb(acquisition: Acquisition, space: Space, starts: Matrix) -> tuple[Matrix, Matrix]:
+    """Climb from each start with the discrete columns held; a start whose climb fails stays where it was."""
+    x = torch.as_tensor(starts).unsqueeze(-2)
+    bounds = torch.zeros(space.width, dtype=torch.double), torch.ones(space.width, dtype=torch.double)
+    if not space.is_constrained:
+        held = {c: x[:, :, c] for c in space.discrete_columns} or None
+        found, values = gen_candidates_scipy(
+            x, acquisition, bounds[0], bounds[1], options={"maxiter": MAXITER}, fixed_features=held
+        )
+        return _keep_better(acquisition, starts, found.squeeze(-2).detach().numpy(), values.numpy())
+    rows = []
+    for start in x:
+        found, _ = gen_candidates_scipy(
+            start.unsqueeze(0),
+            acquisition,
+            bounds[0],
+            bounds[1],
+            inequality_constraints=_torch(space.inequalities, space),
+            equality_constraints=_torch(space.equalities, space),
+            options={"maxiter": MAXITER},
+            fixed_features={c: float(start[0, c]) for c in space.discrete_columns} or None,
+        )
+        rows.append(found.reshape(-1).detach().numpy())
+    projected = space.project(np.stack(rows))
+    values_ = evaluate(acquisition, projected)
+    values_[~space.is_feasible(projected)] = -np.inf
+    return _keep_better(acquisition, starts, projected, values_)
+
+
+def _keep_better(acquisition: Acquisition, before: Matrix, after: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
+    old = evaluate(acquisition, before)
+    better = values > old
+    return np.where(better[:, None], after, before), np.where(better, values, old)
+
+
+def _torch(constraints: Sequence[tuple[Matrix, float]], space: Space) -> list[tuple[Tensor, Tensor, float]] | None:
+    found = []
+    for row, bound in constraints:
+        columns = np.flatnonzero(row)
+        if set(columns.tolist()) <= set(space.discrete_columns):
+            continue
+        found.append((torch.as_tensor(columns), torch.as_tensor(row[columns]), bound))
+    return found or None
+
+
+def _step(
+    acquisition: Acquisition, space: Space, rows: Matrix, values: Matrix
+) -> tuple[Matrix, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Move each row to its best neighbour in the discrete parameters, where there is a better one."""
+    neighbours: list[Matrix] = []
+    owners: list[int] = []
+    for k, row in enumerate(rows):
+        for i, levels in space.levels.items():
+            at = int(np.argmin(np.square(levels - row[space.slices[i]]).sum(axis=1)))
+            if isinstance(space.problem.parameters[i], Categorical):
+                others = [j for j in range(len(levels)) if j != at]
+            else:
+                others = [j for j in (at - 1, at + 1) if 0 <= j < len(levels)]
+            for j in others:
+                near = row.copy()
+                near[space.slices[i]] = levels[j]
+                neighbours.append(near)
+                owners.append(k)
+    moved = space.project(np.stack(neighbours))
+    gains = evaluate(acquisition, moved)
+    gains[~space.is_feasible(moved)] = -np.inf
+    result, gained = rows.copy(), np.zeros(len(rows), dtype=bool)
+    owner = np.array(owners)
+    for k in range(len(rows)):
+        own = np.flatnonzero(owner == k)
+        best = own[int(np.argmax(gains[own]))]
+        if gains[best] > values[k] + 1e-9:
+            result[k], gained[k] = moved[best], True
+    return result, gained

@@ -1,0 +1,254 @@
+"""The surrogate: one Gaussian process per outcome, on a scale that suits the data, for BoTorch and for people.
+
+BoTorch sees standardised (and where the data ask for it, logarithmic) outcomes; everything reported to people is in
+the outcomes' own units.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.models import ModelListGP, SingleTaskGP
+from gpytorch.kernels import RBFKernel, ScaleKernel
+from gpytorch.means import ConstantMean
+from torch import Tensor
+
+from athanor.planners.hyperparameters import FitFailed, Hyperparameters, Matrix, fit, last_resort
+from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
+from athanor.planners.protocol import Observation, Predicted
+from athanor.planners.space import Space
+
+LOG_ODDS = 3.0
+"""By how much the log evidence of a logarithmic scale must exceed that of the plain one to be taken."""
+
+LOG_SPAN = 3.0
+"""Ratio of largest to smallest outcome below which a logarithmic scale is not considered."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale an outcome is modelled on: (y or log y, minus shift) / spread."""
+
+    is_log: bool
+    shift: float
+    spread: float
+
+    def to_model(self, y: Any) -> Any:
+        """Map outcomes to the model's scale."""
+        return ((np.log(y) if self.is_log else y) - self.shift) / self.spread
+
+    def bound(self, value: float) -> float:
+        """Map a bound to the model's scale; on a logarithmic scale a bound of 0 or less is minus infinity."""
+        if self.is_log and value <= 0:
+            return -math.inf
+        return float(self.to_model(value))
+
+    def from_model(self, z: Tensor) -> Tensor:
+        """Map tensors on the model's scale back to the outcome's unit."""
+        y = z * self.spread + self.shift
+        return torch.exp(y) if self.is_log else y
+
+    def moments(self, mean: Matrix, variance: Matrix) -> tuple[Matrix, Matrix]:
+        """Return mean and sd in the outcome's unit of a normal belief on the model's scale."""
+        m, v = mean * self.spread + self.shift, variance * self.spread**2
+        if not self.is_log:
+            return m, np.sqrt(v)
+        v = np.minimum(v, 4.0)
+        center = np.exp(m + 0.5 * v)
+        return center, center * np.sqrt(np.expm1(v))
+
+
+@dataclass(frozen=True)
+class OutcomeModel:
+    """The fitted process of one outcome."""
+
+    name: str
+    scale: Scale
+    model: SingleTaskGP
+    hyperparameters: Hyperparameters
+
+
+@dataclass
+class Surrogate:
+    """All outcome models of a problem, and the points they have seen together."""
+
+    problem: Problem
+    space: Space
+    outcomes: dict[str, OutcomeModel]
+    rows: Matrix
+    observations: list[Observation]
+    notes: list[str] = field(default_factory=list)
+    fallback: str | None = None
+
+    @property
+    def model(self) -> ModelListGP:
+        """The models as one BoTorch model, outcomes in the problem's order."""
+        return ModelListGP(*[self.outcomes[name].model for name in self.problem.outcomes])
+
+    def posterior(self, rows: Matrix) -> tuple[Matrix, Matrix]:
+        """Return mean and variance on the models' scales, each (n, m), of the noise-free outcomes at rows (n, d)."""
+        x = torch.as_tensor(np.ascontiguousarray(rows))
+        means, variances = [], []
+        with torch.no_grad():
+            for name in self.problem.outcomes:
+                posterior = self.outcomes[name].model.posterior(x)
+                means.append(posterior.mean.squeeze(-1).numpy())
+                variances.append(posterior.variance.squeeze(-1).clamp_min(1e-12).numpy())
+        return np.stack(means, axis=1), np.stack(variances, axis=1)
+
+    def predict_rows(self, rows: Matrix) -> tuple[Matrix, Matrix]:
+        """Return mean and sd in the outcomes' units, each (n, m)."""
+        mean, variance = self.posterior(rows)
+        pairs = [
+            self.outcomes[name].scale.moments(mean[:, i], variance[:, i])
+            for i, name in enumerate(self.problem.outcomes)
+        ]
+        return np.stack([p[0] for p in pairs], axis=1), np.stack([p[1] for p in pairs], axis=1)
+
+    def predict(self, values: Mapping[str, Value]) -> dict[str, Predicted]:
+        """Return the predicted mean and sd of every outcome at one point."""
+        mean, sd = self.predict_rows(self.space.encode([values]))
+        return {name: Predicted(float(mean[0, i]), float(sd[0, i])) for i, name in enumerate(self.problem.outcomes)}
+
+    def scores(self, rows: Matrix, optimism: float = 0.0) -> Matrix:
+        """Return scores (n, objectives; more is better) of posterior means, moved by `optimism` sd towards better."""
+        mean, variance = self.posterior(rows)
+        columns = []
+        for objective in self.problem.objectives:
+            i = self.problem.outcomes.index(objective.name)
+            scale, sd = self.outcomes[objective.name].scale, np.sqrt(variance[:, i])
+            columns.append(_optimistic(objective, scale, mean[:, i], sd, optimism))
+        return np.stack(columns, axis=1)
+
+    def feasibility(self, rows: Matrix) -> Matrix:
+        """Return P(constraint holds), (n, constraints), for the noise-free outcomes."""
+        mean, variance = self.posterior(rows)
+        columns = []
+        for constraint in self.problem.outcome_constraints:
+            i = self.problem.outcomes.index(constraint.name)
+            low, high = self.bounds(constraint)
+            sd = np.sqrt(variance[:, i])
+            columns.append(_normal_cdf((high - mean[:, i]) / sd) - _normal_cdf((low - mean[:, i]) / sd))
+        return np.stack(columns, axis=1) if columns else np.ones((len(rows), 0))
+
+    def bounds(self, constraint: OutcomeConstraint) -> tuple[float, float]:
+        """Return a constraint's bounds on the model's scale."""
+        scale = self.outcomes[constraint.name].scale
+        low = -math.inf if constraint.lower is None else scale.bound(constraint.lower)
+        return low, math.inf if constraint.upper is None else scale.bound(constraint.upper)
+
+    def is_feasible(self, rows: Matrix) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return for each row whether every constraint holds with its required probability."""
+        required = np.array([c.probability for c in self.problem.outcome_constraints])
+        return np.asarray((self.feasibility(rows) >= required).all(axis=1))
+
+
+def build(problem: Problem, space: Space, observations: Sequence[Observation]) -> Surrogate:
+    """Fit one process per outcome to the observations that have it.
+
+    Raises:
+        FitFailed: if an outcome has fewer than two observations.
+    """
+    outcomes: dict[str, OutcomeModel] = {}
+    notes: list[str] = []
+    fallback: str | None = None
+    for name in problem.outcomes:
+        having = [o for o in observations if name in o.outcomes]
+        if len(having) < 2:
+            raise FitFailed(f"{name} has {len(having)} observations; a model needs 2")
+        rows = space.encode([o.values for o in having])
+        y = np.array([o.outcomes[name].mean for o in having])
+        scale, hyperparameters, failure = _fit_outcome(space, rows, y, _variances(having, name))
+        if failure is not None:
+            fallback = f"fixed hyper-parameters for {name} ({failure})"
+        if scale.is_log:
+            notes.append(f"{name} is modelled on a logarithmic scale")
+        model = _model(rows, scale.to_model(y), hyperparameters, space)
+        outcomes[name] = OutcomeModel(name, scale, model, hyperparameters)
+    complete = list(observations)
+    return Surrogate(
+        problem=problem,
+        space=space,
+        outcomes=outcomes,
+        rows=space.encode([o.values for o in complete]),
+        observations=complete,
+        notes=notes,
+        fallback=fallback,
+    )
+
+
+def _variances(observations: Sequence[Observation], name: str) -> Matrix | None:
+    """Return the squared standard errors if all are known (floored: a few replicates may agree by chance)."""
+    sems = [o.outcomes[name].sem for o in observations]
+    known = np.array([s for s in sems if s is not None])
+    if len(known) < len(sems) or not np.any(known > 0):
+        return None
+    return np.maximum(np.square(known), 0.05 * np.mean(np.square(known)))
+
+
+def _fit_outcome(
+    space: Space, rows: Matrix, y: Matrix, variances: Matrix | None
+) -> tuple[Scale, Hyperparameters, str | None]:
+    choices: list[tuple[float, Scale, Hyperparameters]] = []
+    failure = "no fit"
+    scales = [False]
+    if y.min() > 0 and y.max() > LOG_SPAN * y.min() and len(y) >= 5:
+        scales.append(True)
+    for is_log in scales:
+        t = np.log(y) if is_log else y
+        spread = float(np.std(t, ddof=1))
+        size = max(1e-300, float(np.abs(t).max()))
+        scale = Scale(is_log, float(np.mean(t)), spread if spread > 1e-9 * size else 1.0)
+        noise = None if variances is None else (variances / y**2 if is_log else variances) / scale.spread**2
+        try:
+            found = fit(rows, scale.to_model(y), space.groups, noise)
+        except FitFailed as error:
+            failure = str(error)
+            continue
+        # The evidence of y itself: the density on the model's scale times the derivative of the scale.
+        evidence = found.evidence - len(y) * math.log(scale.spread) - (float(t.sum()) + LOG_ODDS if is_log else 0.0)
+        choices.append((evidence, scale, found))
+    if choices:
+        _, scale, found = max(choices, key=lambda c: c[0])
+        return scale, found, None
+    scale = Scale(False, float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
+    noise = None if variances is None else variances / scale.spread**2
+    return scale, last_resort(rows, scale.to_model(y), space.groups, noise), failure
+
+
+def _model(rows: Matrix, y: Matrix, found: Hyperparameters, space: Space) -> SingleTaskGP:
+    kernel = ScaleKernel(RBFKernel(ard_num_dims=space.width))
+    kernel.outputscale = found.scale
+    kernel.base_kernel.lengthscale = torch.as_tensor(found.lengths[space.groups])
+    mean = ConstantMean()
+    mean.initialize(constant=found.mean)
+    model = SingleTaskGP(
+        torch.as_tensor(rows),
+        torch.as_tensor(y).unsqueeze(-1),
+        train_Yvar=torch.as_tensor(found.noise).unsqueeze(-1),
+        covar_module=kernel.double(),
+        mean_module=mean.double(),
+        outcome_transform=None,
+    )
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, optimism: float) -> Matrix:
+    if objective.target is None:
+        sign = 1.0 if objective.goal == "maximize" else -1.0
+        return sign * scale.from_model(torch.as_tensor(mean + sign * optimism * sd)).numpy()
+    target = scale.bound(objective.target)
+    moved = np.where(np.abs(mean - target) <= optimism * sd, target, mean + np.sign(target - mean) * optimism * sd)
+    return -np.abs(scale.from_model(torch.as_tensor(moved)).numpy() - objective.target)
+
+
+def _normal_cdf(z: Matrix) -> Matrix:
+    return torch.special.ndtr(torch.as_tensor(z)).numpy()
