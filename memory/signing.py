@@ -1,7 +1,8 @@
 """The two keys. Both are Ed25519 (RFC 8032), kept as PEM files in the folder of keys.
 
 The *gate key* signs decisions; only the gate may read its private half. The *anchor key* signs the heads of the
-journal's chains; every process that writes the ledger needs it, and so the two differ: `docs/decisions/0002-two-keys.md`.
+journal's chains; every process that writes the ledger needs it, and so the two differ:
+see `docs/decisions/0002-two-keys.md`.
 """
 
 from __future__ import annotations
@@ -58,9 +59,16 @@ class _Key:
         """Read the key from `folder`, or make one (private 0600, public 0644). Safe against two makers at once.
 
         Raises:
-            KeyProblem: the key cannot be read, or there is none and the folder cannot be written.
+            KeyProblem: the key cannot be read, there is none and the folder cannot be written, or the public half is
+            there alone, because another account signs.
         """
         if not (folder / cls.private_name).exists():
+            # The private half is placed first, so the public one alone was put there on purpose.
+            if (folder / cls.public_name).exists() and not (folder / cls.private_name).exists():
+                raise KeyProblem(
+                    f"{folder} holds {cls.public_name} without {cls.private_name}: this account may check signatures "
+                    "but not make them; use the account that holds the private key"
+                )
             fresh = Ed25519PrivateKey.generate()
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)

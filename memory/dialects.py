@@ -1,0 +1,184 @@
+"""What differs between databases, in one place. Today that is SQLite's; nothing outside this module knows it.
+
+For PostgreSQL `begin` would take an advisory lock where SQLite takes its write lock, and full-text search would use its
+own index.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from athanor.memory.errors import LedgerBusy, LedgerUnreadable, NotFound, UnsupportedDatabase
+
+BUSY_TIMEOUT_S = 5.0
+_IMMEDIATE = "athanor_immediate"
+
+
+def path_of(url: str | Path) -> Path:
+    """Return the file of a ledger's URL, `sqlite:///relative.db`, `sqlite:////absolute.db` or a plain path.
+
+    Raises:
+        UnsupportedDatabase: another kind of URL.
+    """
+    given = str(url)
+    if given.startswith("sqlite:///") and len(given) > len("sqlite:///"):
+        given = given.removeprefix("sqlite:///")
+    elif "://" in given or given.startswith("sqlite:") or not given:
+        raise UnsupportedDatabase(
+            f"{given.split('@')[-1]!r}: this release keeps its ledger in SQLite; give a path or sqlite:///PATH"
+        )
+    return Path(given).expanduser().absolute()
+
+
+def url_of(path: Path) -> str:
+    """Return the URL of a ledger's file."""
+    return f"sqlite:///{path}"
+
+
+def make_engine(path: Path, *, create: bool = False, read_only: bool = False) -> Engine:
+    """Return an engine on the ledger's file. Its connections stay open and are shared between threads, one at a time.
+
+    Raises:
+        NotFound: there is no such file and `create` is not set.
+    """
+    if not create and not path.is_file():
+        raise NotFound("ledger at", str(path))
+    engine = create_engine(
+        url_of(path),
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
+        pool_size=8,
+        max_overflow=-1,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _record: Any) -> None:
+        # Transactions begin where we say so, and as we say, not where the driver guesses.
+        connection.isolation_level = None
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get(_IMMEDIATE)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection inside a write transaction that already holds the write lock; commit at the end.
+
+    Raises:
+        LedgerBusy: the lock was not to be had.
+        LedgerUnreadable: the file is damaged or no database.
+    """
+    with translated(engine), engine.connect() as plain:
+        connection = plain.execution_options(**{_IMMEDIATE: True})
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection inside a read transaction: everything read in it is of one moment."""
+    with translated(engine), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Turn the driver's complaints about locks and damaged files into ours."""
+    try:
+        yield
+    except OperationalError as error:
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            raise LedgerBusy(
+                f"another process has held {engine.url.database} for more than {BUSY_TIMEOUT_S:.0f} s; "
+                "look for a campaign that hangs (athanor list), then try again"
+            ) from error
+        raise LedgerUnreadable(f"{engine.url.database}: {error.orig}") from error
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.IntegrityError):
+            raise
+        raise LedgerUnreadable(f"{engine.url.database}: {error.orig}") from error
+
+
+def damage(connection: Connection) -> list[str]:
+    """Return what the database itself finds wrong with its file; empty if nothing."""
+    rows = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check(20)"))]
+    return [] if rows == ["ok"] else rows
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a database that is in use, as of one moment, into a file of its own without a log beside it."""
+    origin = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        copied = sqlite3.connect(target)
+        try:
+            origin.backup(copied)
+            copied.execute("PRAGMA journal_mode=DELETE")
+        finally:
+            copied.close()
+    except sqlite3.DatabaseError as error:
+        raise LedgerUnreadable(f"cannot copy {source} to {target}: {error}") from error
+    finally:
+        origin.close()
+
+
+def prepare_file(path: Path) -> None:
+    """Make the file ready for many processes, write-ahead log on; it stays so. Makes an empty file where there is none.
+
+    Raises:
+        LedgerBusy, LedgerUnreadable: it cannot be had, or is no database.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
+    try:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                # Two processes that change the mode at once do not wait for each other: SQLite says "locked" at once.
+                if "locked" not in str(error):
+                    raise LedgerUnreadable(f"{path}: {error}") from error
+                if time.monotonic() > deadline:
+                    raise LedgerBusy(f"{path} is locked by another process; try again when it has ended") from error
+                time.sleep(0.01)
+    except sqlite3.DatabaseError as error:
+        raise LedgerUnreadable(f"{path} is not a ledger: {error}") from error
+    finally:
+        connection.close()
+
+
+SEARCH_TABLES = (
+    # One line of text for each hypothesis and each campaign's question; kept by triggers, so that no writer can forget.
+    "CREATE VIRTUAL TABLE recall USING fts5(kind UNINDEXED, ref UNINDEXED, body, tokenize = 'porter unicode61')",
+    "CREATE TRIGGER recall_hypothesis AFTER INSERT ON hypothesis BEGIN "
+    "INSERT INTO recall (kind, ref, body) VALUES ('hypothesis', new.id, new.statement || ' ' || new.rationale); END",
+    "CREATE TRIGGER recall_campaign AFTER INSERT ON campaign BEGIN "
+    "INSERT INTO recall (kind, ref, body) VALUES ('campaign', new.id, new.name || ' ' || new.question); END",
+)
+
+
+def search(connection: Connection, words: list[str], limit: int) -> list[tuple[str, str]]:
+    """Return (kind, id) of the best matches, best first; a word matches as a prefix too."""
+    if not words:
+        return []
+    # Each word stands in quotes, so that nothing a person types is taken for the query language.
+    query = " OR ".join(f'"{word.replace(chr(34), "")}"*' for word in words)
+    rows = connection.execute(
+        text("SELECT kind, ref FROM recall WHERE recall MATCH :query ORDER BY rank LIMIT :limit"),
+        {"query": query, "limit": limit},
+    )
+    return [(str(row[0]), str(row[1])) for row in rows]

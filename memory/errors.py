@@ -1,0 +1,93 @@
+"""What can go wrong with the ledger. Every message names the offender and the remedy."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class LedgerError(Exception):
+    """The base of all errors of the ledger."""
+
+
+class NotFound(LedgerError):
+    """Something is referred to that the ledger does not hold."""
+
+    def __init__(self, kind: str, identifier: str) -> None:
+        self.kind = kind
+        self.identifier = identifier
+        super().__init__(f"the ledger has no {kind} {identifier!r}")
+
+
+class Duplicate(LedgerError):
+    """A row with this identity, or in this place, is already there."""
+
+
+class InvalidRecord(LedgerError):
+    """A record contradicts itself or what the ledger holds."""
+
+
+class IllegalTransition(LedgerError):
+    """A state change that no rule allows, or that came too late because the state is no longer the expected one."""
+
+    def __init__(self, entity: str, identifier: str, old: str, new: str, why: str = "") -> None:
+        self.entity = entity
+        self.identifier = identifier
+        self.old = old
+        self.new = new
+        super().__init__(f"{entity} {identifier} cannot go from {old} to {new}{': ' + why if why else ''}")
+
+
+class DecisionRequired(LedgerError):
+    """A state change that only a person's signed decision allows."""
+
+
+class StaleRevision(LedgerError):
+    """A decision on a revision that is not the one now proposed."""
+
+    def __init__(self, experiment_id: str, given: str, current: str, why: str) -> None:
+        self.experiment_id = experiment_id
+        self.given = given
+        self.current = current
+        super().__init__(f"{experiment_id}@{given[:12]} cannot be decided: {why} (current revision {current[:12]})")
+
+
+class LeaseHeld(LedgerError):
+    """Somebody else drives this campaign or instrument."""
+
+    def __init__(self, resource: str, holder: str, expires_at: datetime) -> None:
+        self.resource = resource
+        self.holder = holder
+        self.expires_at = expires_at
+        super().__init__(f"{resource} is held by {holder} until {expires_at.isoformat(timespec='seconds')}")
+
+
+class LeaseLost(LedgerError):
+    """A lease has gone to another holder: whoever gets this must stop driving."""
+
+
+class LedgerBusy(LedgerError):
+    """Another process held the write lock for longer than the ledger waits."""
+
+
+class LedgerUnreadable(LedgerError):
+    """The file is not a ledger, or is damaged."""
+
+
+class ReadOnlyLedger(LedgerError):
+    """A write through a ledger that was opened for reading only."""
+
+
+class SchemaTooNew(LedgerError):
+    """The ledger was written by a newer Athanor."""
+
+
+class SchemaTooOld(LedgerError):
+    """The ledger was written by an older Athanor."""
+
+
+class NetworkFilesystem(LedgerError):
+    """The ledger would lie on a network file system, on which SQLite's write-ahead log is not safe."""
+
+
+class UnsupportedDatabase(LedgerError):
+    """The URL names a database that this release does not speak to."""
