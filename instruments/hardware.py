@@ -14,40 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from athanor.instruments.deadlines import outcome, spawn
 from athanor.instruments.laboratory import Devices, load
 
 if TYPE_CHECKING:
     from athanor.memory.places import InstrumentPlace
-
-T = TypeVar("T")
-
-
-def spawn(work: Callable[[], T], name: str) -> Future[T]:
-    """Run in a daemon thread, so that work that never ends cannot keep the process."""
-    future: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for it
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=call, name=name, daemon=True).start()
-    return future
-
-
-def outcome(future: Future[Any], deadline: float) -> tuple[Any, str | None]:
-    """The result of `future`, or what went wrong; waits until `deadline` (`time.monotonic`)."""
-    try:
-        return future.result(max(0.0, deadline - time.monotonic())), None
-    except TimeoutError as error:
-        return None, "no answer in time" if not future.done() else str(error) or "timed out"
-    except Exception as error:  # noqa: BLE001 - any driver may raise anything; the others are still stopped
-        return None, f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)

@@ -161,8 +161,12 @@ class Latch:
             else:
                 with self._locked(strict=False):
                     slots = self._slots()
-                    state, _ = self._judge(slots)
-                    if not state.engaged:
+                    state, whole = self._judge(slots)
+                    if not whole:  # Written anew, so that it is known to be kept; the damage stays part of the reason.
+                        count = _fresh_count() if state.count == UNKNOWN else state.count
+                        state = LatchState(count, True, f"{reason}; {state.reason}", by, _now())
+                        self._write(slots, state)
+                    elif not state.engaged:
                         state = LatchState(state.count + 1, True, reason, by, _now())
                         self._write(slots, state)
         except OSError as error:
@@ -230,7 +234,8 @@ class Latch:
         return True
 
     def _slots(self) -> list[bytes]:
-        data = self.path.read_bytes()
+        with self.path.open("rb", buffering=0) as file:
+            data = file.read(SLOT * SLOTS)
         return [data[i * SLOT : (i + 1) * SLOT] for i in range(SLOTS)]
 
     def _read_file(self) -> LatchState:

@@ -20,8 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from athanor.instruments.hardware import Hardware, connect_laboratory, spawn
-from athanor.instruments.ladder import StopLine, Worker, latch_facts
+from athanor.instruments.abort import Worker
+from athanor.instruments.deadlines import spawn
+from athanor.instruments.hardware import Hardware, connect_laboratory
+from athanor.instruments.ladder import StopLine, latch_facts
 from athanor.instruments.latch import Latch
 from athanor.instruments.line import Line, LineClosed
 from athanor.memory.places import InstrumentPlace
