@@ -255,6 +255,7 @@ class Context:
     def observe(self, experiment: Experiment) -> None:
         """Store what came of an ended experiment, once."""
         from athanor.instruments.reductions import ReductionFailed, reduce
+        from athanor.memory.canonical import parse
 
         if any(o.experiment_id == experiment.id for o in self.ledger.observations(self.id)):
             return
@@ -262,7 +263,7 @@ class Context:
         status, reason, name, code = experiment.state, experiment.reason, self.profile.reduction, "none"
         run = self.ledger.run_for(experiment.id)
         if experiment.state == "completed":
-            documents = [(d.name, d.parsed) for d in self.ledger.documents(run.uid)] if run is not None else []
+            documents = [(d.name, parse(d.body)) for d in self.ledger.documents(run.uid)] if run is not None else []
             try:
                 reduced = reduce(self.profile.reduction, documents, self.profile.outcomes)
                 outcomes = {k: {"mean": mean, "sem": sem} for k, (mean, sem) in reduced.outcomes.items()}

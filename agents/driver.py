@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.agents.context import Context
 from athanor.agents.fitting import resolve
+from athanor.agents.holders import holder, is_gone
 from athanor.agents.opening import instrument_place
 from athanor.agents.spec import Spec
 from athanor.memory import places
-from athanor.memory.records import Campaign, new_id
+from athanor.memory.records import Campaign
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -81,17 +80,17 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
     """Hold the campaign and its instrument while they are driven."""
     from athanor.agents.reasoners import make_reasoner
     from athanor.instruments.executor import LocalExecutor
-    from athanor.memory.ledger import LeaseHeld
+    from athanor.memory.errors import LeaseHeld
 
     _, profile = resolve(spec)
     place = instrument_place(campaign, ledger)
-    holder = f"{socket.gethostname()}:{os.getpid()}:{new_id('h')[-6:]}"
+    me = holder()
     try:
-        lease = ledger.acquire_lease(f"campaign:{campaign.id}", holder, LEASE_SECONDS)
+        lease = ledger.acquire_lease(f"campaign:{campaign.id}", me, LEASE_SECONDS, is_gone)
     except LeaseHeld as held:
         raise CampaignBusy(f"campaign {campaign.id} is being driven by another process: {held}") from held
     try:
-        instrument_lease = ledger.acquire_lease(f"instrument:{place.name}", holder, LEASE_SECONDS)
+        instrument_lease = ledger.acquire_lease(f"instrument:{place.name}", me, LEASE_SECONDS, is_gone)
     except LeaseHeld as held:
         ledger.release_lease(lease)
         raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
@@ -125,7 +124,7 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
 
 def _keep_leases(context: Context, done: threading.Event) -> None:
     """Renew both leases; when one is gone, say so and stop renewing."""
-    from athanor.memory.ledger import LeaseLost as Gone
+    from athanor.memory.errors import LeaseLost as Gone
 
     while not done.wait(LEASE_SECONDS / 4):
         try:

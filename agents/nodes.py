@@ -125,7 +125,7 @@ class Nodes:
         if experiment.state == "proposed":
             grant = c.grant() if c.spec.policy.autonomy == "auto_within_limits" else None
             if grant is not None and experiment.source != "operator":
-                c.ledger.set_experiment_state(experiment.id, "approved", decision_id=grant.id, expect="proposed")
+                c.ledger.set_experiment_state(experiment.id, "approved", decision_id=grant.id, expect={"proposed"})
                 return go()
             interrupt({"experiment": experiment.id, "revision": experiment.revision})
             experiment = c.ledger.experiment(state["experiment"])

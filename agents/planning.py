@@ -12,7 +12,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from athanor.planners.problem import Problem
 
 
 class PlanningFailed(RuntimeError):
@@ -95,23 +98,13 @@ class PlannerProcess:
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: `suggest` (a candidate), `effects` (what the surrogate learned) or `best`."""
-    from athanor.planners import diagnostics
-    from athanor.planners.advice import Advice
-    from athanor.planners.bayesian import BayesianPlanner
     from athanor.planners.problem import Problem
-    from athanor.planners.protocol import Observation, Planner
-    from athanor.planners.random import RandomPlanner
-    from athanor.planners.sobol import SobolPlanner
+    from athanor.planners.protocol import Observation
 
     problem = Problem.model_validate(request["problem"])
     observations = [Observation.model_validate(item) for item in request["observations"]]
-    planner: Planner
-    if request["planner"] == "bayesian":
-        advice = [Advice.model_validate(item) for item in request.get("advice", [])]
-        planner = BayesianPlanner(problem, seed=request["seed"], advice=advice)
-    else:
-        kind = SobolPlanner if request["planner"] == "sobol" else RandomPlanner
-        planner = kind(problem, seed=request["seed"])
+    kind = "bayesian" if request["op"] in ("effects", "best") else request["planner"]
+    planner = _planner(kind, problem, request)
     planner.ingest(observations)
     if request["op"] == "suggest":
         [candidate] = planner.suggest(1, number=request["number"])
@@ -119,10 +112,27 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if request["op"] == "best":
         return {"best": [item.model_dump(mode="json") for item in planner.best()]}
     if request["op"] == "effects":
-        surrogate = BayesianPlanner(problem, seed=request["seed"])
-        surrogate.ingest(observations)
-        return {"effects": diagnostics.effects(surrogate).model_dump(mode="json")}
+        from athanor.planners import diagnostics
+
+        return {"effects": diagnostics.effects(planner).model_dump(mode="json")}
     raise ValueError(f"unknown request {request['op']!r}")
+
+
+def _planner(kind: str, problem: Problem, request: dict[str, Any]) -> Any:
+    """Build a planner; torch is loaded for the Bayesian one alone."""
+    if kind == "sobol":
+        from athanor.planners.sobol import SobolPlanner
+
+        return SobolPlanner(problem, seed=request["seed"])
+    if kind == "random":
+        from athanor.planners.random import RandomPlanner
+
+        return RandomPlanner(problem, seed=request["seed"])
+    from athanor.planners.advice import Advice
+    from athanor.planners.bayesian import BayesianPlanner
+
+    advice = [Advice.model_validate(item) for item in request.get("advice", [])]
+    return BayesianPlanner(problem, seed=request["seed"], advice=advice)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ M. Kleppmann, *Designing Data-Intensive Applications*, 2017, ch. 8).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import delete, insert, update
@@ -25,10 +26,13 @@ FREE = ""
 class Leases(Store):
     """Leases with a fencing epoch."""
 
-    def acquire_lease(self, resource: str, holder: str, ttl_s: float) -> Lease:
+    def acquire_lease(
+        self, resource: str, holder: str, ttl_s: float, is_gone: Callable[[str], bool] = lambda holder: False
+    ) -> Lease:
         """Take the lease of `campaign:ID` or `instrument:NAME` for `ttl_s` seconds.
 
-        Whoever holds it already renews it and keeps the epoch, so `holder` must name one process and no other.
+        Whoever holds it already renews it and keeps the epoch, so `holder` must name one process and no other. A holder
+        of whom `is_gone` knows that it has ended loses the lease before its time.
 
         Raises:
             LeaseHeld: another holder's time has not run out.
@@ -39,7 +43,8 @@ class Leases(Store):
         refuse(not 0 < ttl_s <= 86400, f"a lease of {ttl_s} s: give 0 to 86400")
         with self._writing() as writer:
             old = find(writer.connection, Lease, _LEASE.c.resource == resource)
-            if old is not None and old.holder not in (holder, FREE) and old.expires_at > writer.moment:
+            is_held = old is not None and old.holder not in (holder, FREE) and old.expires_at > writer.moment
+            if old is not None and is_held and not is_gone(old.holder):
                 raise LeaseHeld(resource, old.holder, old.expires_at)
             is_same = old is not None and old.holder == holder
             epoch = 1 if old is None else old.epoch if is_same else old.epoch + 1
