@@ -11,6 +11,7 @@ _HOMES = {
     "places": ("InstrumentPlace", "home", "keys_dir", "runtime_dir"),
     "canonical": ("CanonicalError", "digest", "parse"),
     "signing": ("AnchorKey", "GateKey", "KeyProblem", "load_public", "verify_signature"),
+    "decisions": ("ForgedDecision",),
     "errors": (
         "DecisionRequired",
         "Duplicate",

@@ -116,6 +116,10 @@ class Ledger(Campaigns, Experiments, Leases, Measurements):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def now(self) -> datetime:
+        """Return the present time by the ledger's clock, in UTC."""
+        return self._clock()
+
     def changes(self) -> int:
         """Return a number that grows with every change worth showing (not when a lease is renewed). Cheap: poll it."""
         with self._reading() as connection:

@@ -90,11 +90,16 @@ def revision_of(
     )
 
 
+def storable(text: str) -> str:
+    """Return a text that every database keeps: NUL and half a surrogate pair, which none does, made visible.
+
+    A hostile reply of a model must not end a campaign because it cannot be stored.
+    """
+    return _UNSTORABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
 def _storable(text: Any) -> Any:
-    # No database keeps NUL or half a surrogate pair; a hostile reply must not end a campaign, so they become visible.
-    if isinstance(text, str) and _UNSTORABLE.search(text):
-        return _UNSTORABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-    return text
+    return storable(text) if isinstance(text, str) else text
 
 
 def _moment(value: Any) -> Any:

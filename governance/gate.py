@@ -1,0 +1,312 @@
+"""The gate: the one place where decisions are made and signed. No model, no campaign and no script goes round it.
+
+A decision is bound to the exact revision that the person saw, to the state of the instrument's latch, to an expiry and to
+a nonce. The worker checks all of that again before anything moves; the gate's key is what it trusts, not this code.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from athanor.memory.canonical import canonical, time_text
+from athanor.memory.errors import Duplicate, InvalidRecord, StaleRevision
+from athanor.memory.ledger import Ledger
+from athanor.memory.records import Decision, DecisionKind, Experiment, Value, new_id, revision_of, storable
+from athanor.memory.signing import GateKey
+from athanor.memory.transitions import EXPERIMENT
+
+DAY = timedelta(hours=24)
+_PREFIX = re.compile(r"[0-9a-f]{6,64}")
+_ORDINAL_ATTEMPTS = 20
+
+SettledState = Literal["completed", "failed", "aborted", "not_started"]
+
+
+class GateError(Exception):
+    """A decision that cannot be made as asked; the message names the offender and the remedy."""
+
+
+class Gate:
+    """Makes decisions for one person.
+
+    Args:
+        ledger: where decisions are kept.
+        key: the gate's private key.
+        person: who decides; a name that colleagues know.
+    """
+
+    def __init__(self, ledger: Ledger, key: GateKey, person: str) -> None:
+        if not person.strip():
+            raise GateError("a decision needs a person's name")
+        self._ledger = ledger
+        self._key = key
+        self.person = storable(person.strip())
+
+    def approve(
+        self, experiment_id: str, revision_prefix: str, latch: int, ttl: timedelta = DAY, reason: str = ""
+    ) -> Decision:
+        """Approve one revision of a proposed experiment, once, until `ttl` has passed.
+
+        Args:
+            experiment_id: the experiment.
+            revision_prefix: the first 6 or more hex digits of the revision that was looked at.
+            latch: the count of the instrument's stop latch now; a later Stop All voids the approval.
+            ttl: for how long it holds.
+            reason: why, if there is something to say.
+
+        Raises:
+            StaleRevision: another revision stands, or this one has been decided.
+            GateError: the prefix is none, or the time makes no sense.
+        """
+        experiment = self._seen(experiment_id, revision_prefix)
+        decision = self._about("approve", experiment, reason, latch=latch, ttl=ttl)
+        self._ledger.decide(experiment.id, experiment.revision, decision)
+        return decision
+
+    def reject(self, experiment_id: str, revision_prefix: str, reason: str) -> Decision:
+        """Reject one revision of a proposed experiment.
+
+        Raises:
+            StaleRevision: another revision stands, or this one has been decided.
+            GateError: there is no reason.
+        """
+        experiment = self._seen(experiment_id, revision_prefix)
+        decision = self._about("reject", experiment, _needed(reason, "a rejection"))
+        self._ledger.decide(experiment.id, experiment.revision, decision)
+        return decision
+
+    def edit(
+        self, experiment_id: str, revision_prefix: str, values: Mapping[str, Value], reason: str, latch: int
+    ) -> Experiment:
+        """Supersede a proposed experiment by one with other values, which is then proposed in its turn.
+
+        The new experiment is the operator's: it counts for no registered test.
+
+        Args:
+            experiment_id: the experiment.
+            revision_prefix: the first 6 or more hex digits of its revision.
+            values: the values to change, in the units of the problem; the others stay.
+            reason: why.
+            latch: the count of the instrument's stop latch now.
+
+        Raises:
+            StaleRevision: another revision stands, or this one has been decided.
+            GateError: an unknown parameter, a value of the wrong kind, nothing changed, or no reason.
+        """
+        text = _needed(reason, "an edit")
+        old = self._seen(experiment_id, revision_prefix)
+        changed = {**old.values, **_typed(old, values)}
+        if changed == old.values:
+            raise GateError(f"{experiment_id}: these are its values already; approve or reject it")
+        problem = self._ledger.campaign(old.campaign_id).problem_hash
+        for _ in range(_ORDINAL_ATTEMPTS):
+            new = _edited(old, changed, self._ledger.next_ordinal(old.campaign_id), problem)
+            replacement = {"experiment": new.id, "revision": new.revision, "values": new.values}
+            decision = self._about("edit", old, text, latch=latch, replacement=replacement)
+            try:
+                self._ledger.decide(old.id, old.revision, decision, replacement=new)
+            except Duplicate:
+                # The campaign proposed another experiment in between and took the ordinal.
+                continue
+            return new
+        raise GateError(f"{experiment_id}: the campaign proposes faster than this can be edited; pause it first")
+
+    def grant(
+        self,
+        campaign_id: str,
+        instrument: str,
+        latch: int,
+        envelope: Mapping[str, Any],
+        max_experiments: int,
+        ttl: timedelta = DAY,
+        reason: str = "",
+    ) -> Decision:
+        """Let a campaign approve its own experiments within an envelope (autonomy `auto_within_limits`).
+
+        Args:
+            campaign_id: the campaign.
+            instrument: the one instrument it may use.
+            latch: the count of that instrument's stop latch now; a later Stop All voids the grant.
+            envelope: for each parameter `{"low": a, "high": b}` (inclusive) or `{"allowed": [...]}`.
+            max_experiments: how many experiments it may start under this grant.
+            ttl: for how long it holds.
+            reason: why, if there is something to say.
+
+        Raises:
+            GateError: an envelope, a number or a time that makes no sense.
+            InvalidRecord: the campaign runs on another instrument.
+        """
+        campaign = self._ledger.campaign(campaign_id)
+        if campaign.instrument != instrument:
+            raise InvalidRecord(f"campaign {campaign_id} runs on instrument {campaign.instrument}, not on {instrument}")
+        if isinstance(max_experiments, bool) or max_experiments < 1:
+            raise GateError(f"a grant for {max_experiments} experiments: give 1 or more")
+        body = {
+            "envelope": {
+                "parameters": _envelope(envelope),
+                "max_experiments": max_experiments,
+                "autonomy": "auto_within_limits",
+            }
+        }
+        decision = self._decision("grant", campaign_id, None, instrument, reason, latch=latch, ttl=ttl, **body)
+        return self._ledger.add_decision(decision)
+
+    def settle(self, experiment_id: str, as_state: SettledState, reason: str) -> Decision:
+        """Say what became of an experiment that is `in_doubt`, after looking at the instrument.
+
+        Raises:
+            StaleRevision: the experiment is not in doubt.
+            GateError: not a state in which it can end, or no reason.
+        """
+        if as_state not in EXPERIMENT["in_doubt"]:
+            raise GateError(
+                f"{experiment_id}: cannot be settled as {as_state!r}; use {', '.join(sorted(EXPERIMENT['in_doubt']))}"
+            )
+        experiment = self._ledger.experiment(experiment_id)
+        decision = self._about("settle", experiment, _needed(reason, "a settlement"), **{"as": as_state})
+        self._ledger.decide(experiment.id, experiment.revision, decision)
+        return decision
+
+    def _seen(self, experiment_id: str, revision_prefix: str) -> Experiment:
+        prefix = revision_prefix.strip().lower()
+        if not _PREFIX.fullmatch(prefix):
+            raise GateError(f"{revision_prefix!r} is no revision: give its first 6 or more hex digits")
+        experiment = self._ledger.experiment(experiment_id)
+        if not experiment.revision.startswith(prefix):
+            raise StaleRevision(experiment.id, prefix, experiment.revision, "that is not its revision")
+        return experiment
+
+    def _about(self, kind: DecisionKind, experiment: Experiment, reason: str, **more: Any) -> Decision:
+        instrument = self._ledger.campaign(experiment.campaign_id).instrument
+        return self._decision(kind, experiment.campaign_id, experiment, instrument, reason, **more)
+
+    def _decision(
+        self,
+        kind: DecisionKind,
+        campaign_id: str,
+        experiment: Experiment | None,
+        instrument: str,
+        reason: str,
+        *,
+        latch: int | None = None,
+        ttl: timedelta | None = None,
+        **more: Any,
+    ) -> Decision:
+        if latch is not None and (isinstance(latch, bool) or latch < 0):
+            raise GateError(f"a latch count of {latch}: it is read from the instrument's latch and is 0 or more")
+        if ttl is not None and not timedelta(0) < ttl <= timedelta(days=366):
+            raise GateError(f"a decision that holds for {ttl}: give a time up to a year")
+        moment = self._ledger.now()
+        expires = None if ttl is None else moment + ttl
+        nonce = secrets.token_hex(16)
+        reason = storable(reason)
+        body: dict[str, Any] = {
+            "kind": kind,
+            "campaign": campaign_id,
+            "instrument": instrument,
+            "latch": latch,
+            "expires_at": None if expires is None else time_text(expires),
+            "nonce": nonce,
+            "by": self.person,
+            "at": time_text(moment),
+            "reason": reason,
+            **more,
+        }
+        if experiment is not None:
+            body |= {"experiment": experiment.id, "revision": experiment.revision}
+        text = canonical(body)
+        return Decision(
+            id=new_id("decision"),
+            campaign_id=campaign_id,
+            experiment_id=None if experiment is None else experiment.id,
+            kind=kind,
+            revision=None if experiment is None else experiment.revision,
+            body=text,
+            signature=self._key.sign(text),
+            decided_by=self.person,
+            reason=reason,
+            expires_at=expires,
+            nonce=nonce,
+            created_at=moment,
+        )
+
+
+def _needed(reason: str, what: str) -> str:
+    if not reason.strip():
+        raise GateError(f"{what} needs a reason")
+    return reason.strip()
+
+
+def _edited(old: Experiment, values: dict[str, Value], ordinal: int, problem_hash: str) -> Experiment:
+    revision = revision_of(
+        campaign=old.campaign_id,
+        ordinal=ordinal,
+        values=values,
+        purpose="operator",
+        registration_id=None,
+        block=None,
+        arm=None,
+        replicates=old.replicates,
+        problem_hash=problem_hash,
+    )
+    return Experiment(
+        id=f"{old.campaign_id}.{ordinal}",
+        campaign_id=old.campaign_id,
+        ordinal=ordinal,
+        revision=revision,
+        values=values,
+        purpose="operator",
+        source="operator",
+        replicates=old.replicates,
+        parent_id=old.id,
+    )
+
+
+def _typed(old: Experiment, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values with the types that the experiment has, or refuse them."""
+    typed: dict[str, Value] = {}
+    for name, value in values.items():
+        if name not in old.values:
+            raise GateError(f"{old.id} has no parameter {name!r}; it has {', '.join(sorted(old.values))}")
+        before = old.values[name]
+        if isinstance(value, bool) or isinstance(value, str) != isinstance(before, str):
+            raise GateError(f"{old.id}: {name} is {before!r}, so {value!r} is a value of the wrong kind")
+        if not isinstance(value, str) and not isinstance(before, str):
+            if not math.isfinite(value):
+                raise GateError(f"{old.id}: {name} cannot be {value!r}")
+            # Ordinals may mix integers and floats, so only what can be said without loss is made the same type.
+            if isinstance(before, float):
+                value = float(value)
+            elif float(value).is_integer():
+                value = int(value)
+        typed[name] = value
+    return typed
+
+
+def _envelope(envelope: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if not envelope:
+        raise GateError("a grant needs an envelope: for each parameter low and high, or the values allowed")
+    checked: dict[str, dict[str, Any]] = {}
+    for name, range_ in envelope.items():
+        entry = dict(range_) if isinstance(range_, Mapping) else {}
+        if set(entry) == {"low", "high"}:
+            low, high = entry["low"], entry["high"]
+            if not (_is_number(low) and _is_number(high) and low <= high):
+                raise GateError(f"the envelope of {name}: low {low!r} and high {high!r} are no range")
+        elif set(entry) == {"allowed"}:
+            entry["allowed"] = list(entry["allowed"])
+            if not entry["allowed"] or not all(_is_number(item) or isinstance(item, str) for item in entry["allowed"]):
+                raise GateError(f"the envelope of {name}: give the values allowed, numbers or text")
+        else:
+            raise GateError(f"the envelope of {name} is {range_!r}; give low and high, or the values allowed")
+        checked[name] = entry
+    return checked
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
