@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 ANALYSIS_MODULES = ("claims", "contrast", "evidence", "families", "registration", "verdicts")
 CAP_BLOCKS = 12
+RIDING = (
+    "A hypothesis tested by the runs of another (its carrier) ends without an answer when that one does; it goes on "
+    "until its own answer when the carrier is supported or refuted."
+)
 EXCLUSION = (
     "A block counts only when every one of its runs completed with a finite outcome. A block with a run that failed, "
     "was aborted, stopped early, rejected or never started is dropped whole and repeated, up to the cap on attempts. "
@@ -68,10 +72,10 @@ class Futility(_Record):
 
 
 class RegistrationBody(_Record):
-    """The body of a registration; JSON round trip. Its runs are those that carry an id of `sharing`.
+    """The body of a registration; JSON round trip.
 
-    `group` names every hypothesis tested by the same runs, this one included: it is the same in all their
-    registrations. `carrier` is the one whose registration id the runs carry.
+    Its runs are those that carry the registration id of its `carrier`. `group` names every hypothesis tested by them,
+    the carrier first and this one included; it is the same in all their registrations.
     """
 
     format: Literal[1] = 1
@@ -91,6 +95,7 @@ class RegistrationBody(_Record):
     cap_attempts: int
     futility: Futility = Futility()
     exclusion: str = EXCLUSION
+    riding: str = RIDING
     seed: int
     problem_digest: str
     analysis_hash: str

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from athanor.agents.hypotheses.claims import Level
 from athanor.agents.hypotheses.evidence import Evidence, log_e, weigh
-from athanor.agents.hypotheses.registration import RegistrationBody, analysis_hash
+from athanor.agents.hypotheses.registration import RegistrationBody, analysis_hash, shares_design
 
 Verdict = Literal["supported", "refuted", "inconclusive", "void"]
 
@@ -63,13 +63,17 @@ class Weighed(NamedTuple):
 
 
 class Assessment(BaseModel):
-    """What the runs say so far: one entry of evidence per complete block, and the verdict once there is one."""
+    """What the runs say so far: one entry of evidence per complete block, and the verdict once there is one.
+
+    `settled_at` is the number of the block that brought the verdict, None where no block did.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trail: tuple[Weighed, ...]
     verdict: Verdict | None
     reason: str
+    settled_at: int | None = None
 
     @property
     def latest(self) -> Evidence | None:
@@ -143,26 +147,57 @@ def update(registration: RegistrationBody, blocks: Sequence[Block], *, ended: st
     evidence = iter(weigh(statistics, design.margin, design.sided, registration.e_process.scales))
     trail: list[Weighed] = []
     for attempts, block in enumerate(closed, start=1):
+        verdict: Verdict | None = None
+        reason = ""
         if block.statistic is not None:
             trail.append(Weighed(block, next(evidence)))
             verdict, reason = _decide(registration, trail[-1].evidence)
-            if verdict is not None:
-                return Assessment(trail=tuple(trail), verdict=verdict, reason=reason)
-        if attempts >= registration.cap_attempts:
-            if not trail:
-                return Assessment(trail=(), verdict="void", reason=f"none of {attempts} blocks could be measured")
+        if verdict is None and attempts >= registration.cap_attempts:
+            verdict = "inconclusive" if trail else "void"
             reason = f"{attempts} blocks were begun, the registered most, and {len(trail)} counted"
-            return Assessment(trail=tuple(trail), verdict="inconclusive", reason=reason)
+        if verdict is not None:
+            return Assessment(trail=tuple(trail), verdict=verdict, reason=reason, settled_at=block.number)
     if ended is not None:
         return Assessment(trail=tuple(trail), verdict="inconclusive" if trail else "void", reason=ended)
     return Assessment(trail=tuple(trail), verdict=None, reason=f"{len(trail)} of {registration.cap_blocks} blocks")
+
+
+def assess(
+    group: Sequence[RegistrationBody], runs: Sequence[RunResult], *, ended: str | None = None
+) -> dict[str, Assessment]:
+    """Assess all hypotheses that share runs, by hypothesis id; a hypothesis with runs of its own is a group of one.
+
+    Riders of a carrier that ended without an answer end with it, at the same block, as registered. Riders of a
+    supported or refuted carrier go on until they have their own answer.
+
+    Raises:
+        ValueError: the registrations do not agree on sharing their runs.
+    """
+    [carrier, *others] = sorted(group, key=lambda item: item.hypothesis != item.carrier)
+    for rider in others:
+        if not shares_design(carrier, rider):
+            raise ValueError(f"{rider.hypothesis} and {carrier.hypothesis} are not registered to share runs")
+    blocks = collect(carrier, runs)
+    lead = update(carrier, blocks, ended=ended)
+    assessments = {carrier.hypothesis: lead}
+    for rider in others:
+        assessments[rider.hypothesis] = ride(rider, collect(rider, runs), lead, ended=ended)
+    return assessments
+
+
+def ride(rider: RegistrationBody, blocks: Sequence[Block], lead: Assessment, *, ended: str | None = None) -> Assessment:
+    """Assess a hypothesis that is tested by the runs of another, whose assessment is `lead`."""
+    if lead.verdict not in ("inconclusive", "void") or lead.settled_at is None:
+        return update(rider, blocks, ended=ended)
+    shared = [block for block in blocks if block.number <= lead.settled_at]
+    return update(rider, shared, ended=f"the runs ended with {rider.carrier}, which was {lead.verdict}")
 
 
 def next_step(registration: RegistrationBody, runs: Sequence[RunResult]) -> Step | None:
     """The next run of the test, or None while the block in hand waits for its last runs.
 
     A block that lost a run is not finished: the next run begins a new block. Call it for the carrier of a group, as
-    long as any of the group has no verdict.
+    long as any of the group has no verdict by `assess`.
     """
     blocks = collect(registration, runs)
     if blocks and blocks[-1].status == "open":

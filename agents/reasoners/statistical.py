@@ -40,9 +40,9 @@ SHRINK = 0.9
 DECIDED = 0.9
 """Direction probability from which the rival is "it does not matter" rather than "it is the other way round"."""
 
-NOISE_MULTIPLE = 3.0
+NOISE_MULTIPLE = 2.0
 RANGE_SHARE = 0.1
-"""The smallest change of interest is the larger of 3 single-run standard deviations and a tenth of the range seen."""
+"""The smallest change of interest is the larger of 2 single-run standard deviations and a tenth of the range seen."""
 
 
 class Draft(NamedTuple):
@@ -219,11 +219,9 @@ def _effect_question(
         text,
         cites,
     )
-    if within > 0.5:
-        return [nothing, effect(rising)]
     if max(up, 1.0 - up) >= DECIDED:
         return [effect(rising), nothing]
-    return [effect(rising), effect(not rising)]
+    return [nothing, effect(rising)] if within > 0.5 else [effect(rising), effect(not rising)]
 
 
 def _pair_draft(pair: Pair, problem: Problem, cites: tuple[str, ...]) -> Draft:
