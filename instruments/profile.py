@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from athanor.instruments.limits import Limit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from athanor.instruments.limits import Limit
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
@@ -245,10 +246,11 @@ def _line(tree: Any, location: tuple[int | str, ...]) -> int | None:
     """The 1-based line on which the last existing part of the location stands."""
     line: int = tree.lc.line
     for part in location:
-        if isinstance(tree, dict) and part in tree:
-            line = tree.lc.key(part)[0]
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            line = tree.lc.item(part)[0]
+        marks = getattr(tree, "lc", None)
+        if marks is not None and isinstance(tree, dict) and part in tree:
+            line = marks.key(part)[0]
+        elif marks is not None and isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            line = marks.item(part)[0]
         else:
             break
         tree = tree[part]

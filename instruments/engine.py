@@ -1,0 +1,293 @@
+"""The RunEngine and the one thread that calls it. Every other thread only leaves requests here and never waits.
+
+What the RunEngine does, and why it is held like this, is not obvious: abort works from any thread while it runs, but
+from a pause it would run the rest of the plan in the calling thread; `RE()` ends with the same exception after a pause
+and after an abort; a run that was stopped early calls itself a success; asking for a pause waits without a time limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bluesky.run_engine import RunEngine, RunEngineInterrupted, TransitionError
+from bluesky.utils import DuringTask
+
+from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
+from athanor.instruments.limits import LimitedAxis, LimitViolation
+from athanor.instruments.plans import RunStopped, describe, measure
+from athanor.instruments.profile import Profile
+from athanor.instruments.spool import Ending, RunSpool, SpoolFailed, outcome_of
+from athanor.instruments.words import LOST, Refused
+
+log = logging.getLogger(__name__)
+
+MARGIN_S = 1.0
+
+
+@dataclass
+class Job:
+    """One experiment on its way through the RunEngine."""
+
+    context: RunContext
+    values: Mapping[str, float | int | str]
+    metadata: Mapping[str, Any]
+    spool: RunSpool
+    on_document: Callable[[Job, str, str, int], None]
+    on_end: Callable[[Job, Ending], None]
+    ends: str | None = None
+    """Why it is to end before its time."""
+    lost: str | None = None
+    is_pausing: bool = False
+    bounds: list[tuple[str, str]] = field(default_factory=list)
+    """Its start and stop documents, as far as they are spooled."""
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class Engine:
+    """Runs jobs one after the other. `on_state` is told `idle`, `running` or `paused` at each change."""
+
+    def __init__(self, profile: Profile, on_state: Callable[[str], None], is_latched: Callable[[], str | None]) -> None:
+        self._profile = profile
+        self._on_state = on_state
+        self._is_latched = is_latched
+        self._devices = Devices({}, [])
+        self._axes: dict[str, LimitedAxis] = {}
+        self._job: Job | None = None
+        self._guard = threading.Lock()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._aborts = 0
+        self.state = "idle"
+        self.RE = RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
+        self.RE.subscribe(self._take)
+        threading.Thread(target=self._work, name="run-engine", daemon=True).start()
+
+    def attach(self, devices: Devices) -> None:
+        """Use these devices; every set on an axis goes through its limits and the gate. Raises `Refused`."""
+        missing = [name for name in self._profile.axes if name not in devices.axes]
+        missing += [name for name in self._profile.detectors if name not in {item.name for item in devices.detectors}]
+        if missing:
+            raise Refused("instrument.incomplete", f"the laboratory connected no {', '.join(missing)}")
+        limits = self._profile.limits()
+        self._devices = devices
+        self._axes = {name: LimitedAxis(devices.axes[name], limits[name], self._gate) for name in self._profile.axes}
+
+    # -- requests, from any thread, never waiting ----------------------------------------------------------------------
+
+    @property
+    def job(self) -> Job | None:
+        """The experiment in hand."""
+        return self._job
+
+    def count_aborts(self) -> int:
+        """How often an abort was asked for; given to `start`, it lets an abort end what was still being prepared."""
+        return self._aborts
+
+    def start(self, job: Job, aborts: int) -> None:
+        """Run a job. Raises `Refused` while there is another, or when an abort came since `aborts` was counted."""
+        with self._guard:
+            if self._job is not None:
+                raise Refused("instrument.busy", f"{self._job.context.experiment} is being run")
+            if self._aborts != aborts:
+                raise Refused("aborted", "an abort came while it was being prepared: nothing was moved")
+            self._job = job
+            self._jobs.put(job)
+
+    def abort(self, reason: str) -> bool:
+        """End the run in hand, and what is being prepared; whether there was a run."""
+        with self._guard:
+            self._aborts += 1
+            job = self._job
+            if job is None:
+                return False
+            job.ends = job.ends or reason
+        self._commands.put("abort")
+        threading.Thread(target=self._abort, args=(job,), name="abort", daemon=True).start()
+        return True
+
+    def lose(self, cause: str) -> Job | None:
+        """The hardware is gone: end the run in hand, whose outcome is unknown; that run."""
+        with self._guard:
+            job = self._job
+            if job is not None and job.lost is None:
+                job.lost = cause
+        if job is not None:
+            self.abort(f"{LOST}{cause}")
+        return job
+
+    def pause(self) -> None:
+        """Pause the run in hand; its axes are stopped. Raises `Refused` when there is nothing to pause."""
+        with self._guard:
+            job = self._job
+            if job is None or job.ends is not None:
+                raise Refused("run.none", "nothing is running that could be paused")
+            if job.is_pausing:
+                return
+            job.is_pausing = True
+        threading.Thread(target=self._pause, args=(job,), name="pause", daemon=True).start()
+
+    def resume(self) -> None:
+        """Go on with a paused run. Raises `Refused` when none is paused."""
+        if self.state != "paused":
+            raise Refused("run.none", "nothing is paused")
+        self._commands.put("resume")
+
+    async def _check_steps(self, values: Mapping[str, float | int | str]) -> None:
+        for name, value in values.items():
+            await self._axes[name].check_step(value)
+
+    def check_steps(self, values: Mapping[str, float | int | str], timeout_s: float) -> None:
+        """Raises `Refused` when an axis stands too far from where it is to go. Waits: not for a control thread."""
+        future = asyncio.run_coroutine_threadsafe(self._check_steps(values), self.RE.loop)
+        try:
+            future.result(timeout_s)
+        except LimitViolation as error:
+            raise Refused(error.code, str(error)) from error
+        except TimeoutError as error:
+            future.cancel()
+            raise Refused("instrument.lost", f"an axis did not say within {timeout_s} s where it stands") from error
+        except (InstrumentLost, ConnectionError, EOFError) as error:
+            raise Refused("instrument.lost", describe(error)) from error
+
+    # -- threads of the requests ---------------------------------------------------------------------------------------
+
+    def _abort(self, job: Job) -> None:
+        # Until the RunEngine has taken the job there is nothing to abort yet; the gate refuses every move meanwhile.
+        while self._job is job:
+            if self.RE.state == "running" and not job.is_pausing:
+                try:
+                    self.RE.abort(job.ends or "")
+                    return
+                except (TransitionError, RuntimeError) as error:
+                    log.debug("abort: %s", error)
+            elif self.RE.state in ("aborting", "halting", "stopping", "panicked"):
+                return
+            if job.over.wait(0.005):
+                return
+
+    def _pause(self, job: Job) -> None:
+        try:
+            self.RE.request_pause()
+        except (TransitionError, RuntimeError) as error:
+            log.warning("pause: %s", error)
+            job.is_pausing = False
+
+    # -- the RunEngine's own thread ------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            self._set_state("running")
+            try:
+                ending = self._run(job)
+            except Exception as error:
+                log.exception("a run ended in an unforeseen way")
+                ending = Ending("in_doubt", describe(error))
+            try:
+                job.spool.end(ending)
+            except SpoolFailed as error:
+                log.error("%s", error)
+            job.spool.close()
+            job.on_end(job, ending)
+            with self._guard:
+                self._job = None
+            job.over.set()
+            self._set_state("idle")
+
+    def _set_state(self, state: str) -> None:
+        self.state = state
+        self._on_state(state)
+
+    def _run(self, job: Job) -> Ending:
+        while not self._commands.empty():
+            self._commands.get_nowait()  # meant for the run before
+        failure: Exception | None = None
+        try:
+            self._gate()
+            if self._devices.prepare_run is not None:
+                self._devices.prepare_run(job.context)
+            self._call(job)
+        except Exception as error:  # noqa: BLE001 - whatever a plan or a driver raises becomes the run's reason
+            failure = error
+        if job.lost is None and (isinstance(failure, InstrumentLost) or not self._is_connected()):
+            job.lost = describe(failure).removeprefix(LOST) if failure is not None else "the connection dropped"
+        return self._ending(job, failure)
+
+    def _is_connected(self) -> bool:
+        try:
+            return self._devices.is_connected()
+        except Exception as error:  # noqa: BLE001 - a driver that cannot even say so is not connected
+            log.warning("is_connected: %s", error)
+            return False
+
+    def _ending(self, job: Job, failure: Exception | None) -> Ending:
+        known = outcome_of(job.bounds)
+        if known is not None and known.state == "completed":
+            return known  # everything was measured; what happened afterwards does not undo it
+        if job.lost is not None:
+            return Ending("in_doubt", f"{LOST}{job.lost}")
+        if known is not None:
+            return known
+        if not job.bounds:
+            # Before the start document is spooled nothing is set.
+            why = job.ends or (describe(failure) if failure is not None else "no run was opened")
+            return Ending("refused", f"nothing was moved: {why}")
+        why = describe(failure) if failure is not None else job.ends or "the run has no stop document"
+        return Ending("failed", why)
+
+    def _call(self, job: Job) -> None:
+        profile = self._profile
+        plan = measure(
+            self._axes,
+            self._devices.detectors,
+            job.values,
+            job.context.replicates,
+            max(profile.axes[name].settle_s for name in job.values),
+            job.metadata,
+            tolerances={name: axis.tolerance for name, axis in profile.axes.items()},
+            # A little longer than the devices' own, whose messages say more.
+            move_timeout=MARGIN_S + max(profile.axes[name].timeout_s for name in job.values),
+            read_timeout=MARGIN_S + max(detector.timeout_s for detector in profile.detectors.values()),
+        )
+        step: Callable[[], Any] = lambda: self.RE(plan)  # noqa: E731 - the next thing to do with the RunEngine
+        while True:
+            try:
+                step()
+            except RunEngineInterrupted:
+                pass
+            if self.RE.state != "paused":
+                return
+            self._set_state("paused")
+            command = self._commands.get() if job.ends is None else "abort"
+            job.is_pausing = False
+            self._set_state("running")
+            step = self.RE.resume if command == "resume" else lambda: self.RE.abort(job.ends or "aborted")
+
+    def _gate(self) -> None:
+        """Called immediately before each set reaches a device; raises when nothing may move."""
+        job = self._job
+        if job is None:
+            raise RunStopped("no experiment is being run")
+        if job.lost is not None:
+            raise InstrumentLost(job.lost)
+        if job.ends is not None:
+            raise RunStopped(job.ends)
+        latched = self._is_latched()
+        if latched is not None:
+            raise RunStopped(f"Stop All is latched: {latched}")
+
+    def _take(self, name: str, document: Mapping[str, Any]) -> None:
+        """Every document, in the RunEngine's event loop: onto the disk, then on its way. Raising fails the run."""
+        job = self._job
+        if job is None:
+            return
+        body, size = job.spool.append(name, document)
+        if name in ("start", "stop"):
+            job.bounds.append((name, body))
+        job.on_document(job, name, body, size)

@@ -1,0 +1,148 @@
+"""The measuring plan: one experiment, one Bluesky run. No planner, model or ledger is ever asked inside a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import FailedStatus, Msg, RunEngineControlException
+
+from athanor.instruments.laboratory import InstrumentLost, ProcessFailed
+from athanor.instruments.words import ABORTED, LOST
+
+Plan = Generator[Msg, Any, Any]
+
+
+class MoveFailed(RuntimeError):
+    """An axis did not arrive; names the axis, where it was sent and where it stands."""
+
+
+class ReadingFailed(RuntimeError):
+    """A detector gave no reading in time."""
+
+
+class RunStopped(RuntimeError):
+    """The run is to end and may not move any more."""
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, in one line: the cause behind the statuses and wrappers, a lost instrument before all else."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for cause in chain:
+        if isinstance(cause, InstrumentLost):
+            return f"{LOST}{cause}"
+    for cause in chain:
+        if isinstance(cause, RunStopped):
+            return f"{ABORTED}{cause}"
+        if isinstance(cause, ProcessFailed):
+            return f"process failed: {cause.reason}"
+    for cause in chain:
+        if not isinstance(cause, FailedStatus):
+            return f"{type(cause).__name__}: {cause}"
+    return f"{type(error).__name__}: {error}"
+
+
+def measure(
+    axes: Mapping[str, Any],
+    detectors: Sequence[Any],
+    values: Mapping[str, float | int | str],
+    replicates: int,
+    settle: float,
+    md: Mapping[str, Any],
+    *,
+    tolerances: Mapping[str, float] | None = None,
+    move_timeout: float | None = None,
+    read_timeout: float | None = None,
+) -> Plan:
+    """Stage, set all axes together, settle, then trigger and read `replicates` times; one run.
+
+    Args:
+        axes: limited axes by name; only those named in `values` move, all are read.
+        detectors: what is triggered and read.
+        values: where each axis goes, in its unit.
+        replicates: number of readings, at least 1; each begins with a checkpoint.
+        settle: seconds between arrival and the first reading.
+        md: metadata of the start document.
+        tolerances: how near each read-back must come, in the axis's unit.
+        move_timeout: seconds that the common move may take.
+        read_timeout: seconds that one reading may take.
+
+    Raises (through the RunEngine, and as reason of the stop document): `MoveFailed`, `ReadingFailed`, and whatever the
+    devices raise.
+    """
+    devices = [*detectors, *axes.values()]
+
+    def body() -> Plan:
+        yield from bps.checkpoint()
+        yield from _move(axes, values, tolerances or {}, move_timeout)
+        if settle > 0:
+            yield from bps.sleep(settle)
+        for _ in range(replicates):
+            yield from bps.checkpoint()
+            yield from _read(detectors, devices, read_timeout)
+
+    def run() -> Plan:
+        yield from bps.open_run(md={**md, "plan_name": "measure", "replicates": replicates})
+        try:
+            yield from body()
+        except RunEngineControlException:
+            raise  # an abort or stop from outside: the RunEngine closes the run with its reason
+        except Exception as error:
+            reason = describe(error)
+            status = "abort" if reason.startswith(ABORTED) else "fail"
+            yield from bps.close_run(exit_status=status, reason=reason)
+            raise
+        yield from bps.close_run()
+
+    def staged() -> Plan:
+        yield from bps.stage_all(*devices)
+        yield from run()
+
+    return (yield from bpp.finalize_wrapper(staged(), bps.unstage_all(*reversed(devices))))
+
+
+def _move(
+    axes: Mapping[str, Any],
+    values: Mapping[str, float | int | str],
+    tolerances: Mapping[str, float],
+    timeout: float | None,
+) -> Plan:
+    for name, value in values.items():
+        yield Msg("set", axes[name], value, group="move")
+    try:
+        yield from bps.wait("move", timeout=timeout)
+    except TimeoutError as error:
+        raise MoveFailed(f"not all of {', '.join(values)} arrived within {timeout} s") from error
+    for name, value in values.items():
+        location = yield Msg("locate", axes[name])
+        here = location["readback"]
+        if not _is_at(here, value, tolerances.get(name, 0.0)):
+            raise MoveFailed(f"{name} was sent to {value} and stands at {here}: is it stuck?")
+
+
+def _is_at(here: Any, value: float | int | str, tolerance: float) -> bool:
+    if isinstance(value, str):
+        return bool(here == value)
+    # A read-back may differ from its set point by the rounding of one conversion of units.
+    return isinstance(here, (int, float)) and abs(here - value) <= tolerance + 4 * math.ulp(max(abs(value), 1.0))
+
+
+def _read(detectors: Sequence[Any], devices: Sequence[Any], timeout: float | None) -> Plan:
+    for detector in detectors:
+        yield Msg("trigger", detector, group="trigger")
+    try:
+        yield from bps.wait("trigger", timeout=timeout)
+    except TimeoutError as error:
+        names = ", ".join(detector.name for detector in detectors)
+        raise ReadingFailed(f"no reading from {names} within {timeout} s") from error
+    yield from bps.create("primary")
+    for device in devices:
+        yield from bps.read(device)
+    yield from bps.save()

@@ -1,0 +1,43 @@
+"""Words that one process writes and another reads: how reasons begin, and the codes of refusals."""
+
+from __future__ import annotations
+
+LOST = "instrument lost: "
+"""How the reason of a run begins whose hardware went away: its outcome is unknown."""
+
+ABORTED = "aborted: "
+"""How the reason of a run begins that was refused its next move because it was to end."""
+
+FINISHED = frozenset({"completed", "failed", "aborted", "stopped_early", "in_doubt", "refused", "not_started"})
+"""Experiment states in which a worker has no more to do."""
+
+TRANSIENT = frozenset(
+    {
+        "instrument.busy",
+        "instrument.lost",
+        "instrument.starting",
+        "ledger.unavailable",
+        "recovery.missing",
+        "worker.parked",
+        "worker.stopping",
+        "lease.fenced",
+        "already_started",
+        "intent.unknown",
+        "experiment.state",
+    }
+)
+"""Codes of refusals that say nothing about the experiment itself: its state stays as it is."""
+
+
+class Refused(Exception):
+    """A request that the worker refused: nothing moved. `code` is stable and `detail` says why."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")
+
+    @property
+    def final(self) -> bool:
+        """Whether the refusal concerns the experiment itself, so that it will not be dispatched again."""
+        return self.code not in TRANSIENT

@@ -1,0 +1,542 @@
+"""The worker process of one instrument: it alone owns the devices, and it runs nothing that was not approved.
+
+`python -m athanor.instruments.worker --place DIR --ledger URL --gate-key FILE` reads `config.json` in the instrument's
+folder, holds the instrument's lock for life and serves `worker.sock`. It outlives the campaign that started it.
+
+Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [latch]`, `pause`, `resume`, `park`,
+`shutdown`. Events: `heartbeat` every quarter second, `state`, and `stored` when the ledger has a new state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from athanor.instruments.deadlines import spawn
+from athanor.instruments.keeper import RecoveryKeeper
+from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, RunContext, load
+from athanor.instruments.latch import Latch
+from athanor.instruments.profile import Profile
+from athanor.instruments.spool import (
+    AlreadyStarted,
+    Backlog,
+    Ending,
+    Header,
+    RunSpool,
+    SpoolFailed,
+    StartedLog,
+    spool_folder,
+)
+from athanor.instruments.wire import BEAT_S, Connection, Message, Server, refusal
+from athanor.instruments.words import LOST, Refused
+from athanor.memory.canonical import digest
+from athanor.memory.places import InstrumentPlace
+
+if TYPE_CHECKING:
+    from athanor.instruments.checks import Fence, Rows
+    from athanor.instruments.engine import Engine, Job
+    from athanor.instruments.writer import Writer
+    from athanor.memory.ledger import Ledger
+    from athanor.memory.signing import PublicKey
+
+log = logging.getLogger(__name__)
+
+LEDGER_S = 4.0
+"""Seconds that the ledger may take to answer before a dispatch is refused."""
+STEP_S = 5.0
+WATCH_S = 0.1
+LEAVE_S = 5.0
+"""Seconds for the ledger to take what is spooled when the worker leaves; the rest stays in the spool."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a worker is started for."""
+
+    profile: Profile
+    options: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, place: InstrumentPlace) -> Config:
+        """Read the instrument's `config.json`."""
+        content = json.loads((place.directory / "config.json").read_text(encoding="utf-8"))
+        return cls(Profile.model_validate(content["profile"]), content["options"])
+
+
+def config_digest(profile: Profile, options: Mapping[str, Any], ledger: str, gate_key: Path) -> str:
+    """What two workers must have in common to be the same: profile, options, ledger and the key they trust."""
+    key = gate_key.read_text(encoding="ascii") if gate_key.exists() else ""
+    return digest({"profile": profile.model_dump(), "options": dict(options), "ledger": ledger, "key": key})
+
+
+class Worker:
+    """The process: control threads that never wait for the RunEngine or the ledger, and everything they hold."""
+
+    def __init__(self, place: InstrumentPlace, ledger_url: str, gate_key: Path) -> None:
+        self.place = place
+        self.config = Config.read(place)
+        self.profile = self.config.profile
+        self.digest = config_digest(self.profile, self.config.options, ledger_url, gate_key)
+        self.latch = Latch(place)
+        self.latch.create()
+        self.ending = threading.Event()
+        self._ledger_url = ledger_url
+        self._gate_key = gate_key
+        self._ledger: Ledger | None = None
+        self._ledger_guard = threading.Lock()
+        self._public: PublicKey | None = None
+        self._laboratory: Laboratory | None = None
+        self._devices: Devices | None = None
+        self._engine: Engine | None = None
+        self._writer: Writer | None = None
+        self._fence: Fence | None = None
+        self._state = "starting"
+        self._parked = False
+        self._lost: str | None = None
+        self._dispatching = threading.Lock()
+        self._backlog = Backlog()
+        self.started = StartedLog(place)
+        self.recovery = RecoveryKeeper(place)
+        self.server = Server(place.sockets / "worker.sock", self.handle)
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect everything. Raises `InstrumentUnavailable` and whatever else makes the instrument unusable."""
+        self._laboratory = load(self.profile.laboratory)
+        self._laboratory.start(self.place, self.config.options)
+        self.recovery.start()
+        from athanor.instruments.engine import Engine
+
+        self._engine = Engine(self.profile, self._on_engine, self._latched)
+        self._devices = self._laboratory.connect(self.place, self.config.options)
+        self._engine.attach(self._devices)
+        from athanor.instruments.checks import Fence
+        from athanor.instruments.writer import Writer
+        from athanor.memory.signing import load_public
+
+        self._public = load_public(self._gate_key)
+        self._fence = Fence(self.place)
+        self._writer = Writer(self.ledger, self.place, self._backlog, self._on_stored)
+        self._writer.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        self._set_state("parked" if self._parked else "idle")
+
+    def serve(self, idle_s: float | None) -> None:
+        """Serve until told to end, until the hardware is gone, or, if `idle_s` is given, until nobody has been here."""
+        while not self.ending.wait(0.5):
+            unused = self._engine is None or self._engine.job is None
+            if idle_s is not None and unused and self.server.unused_s() > idle_s:
+                log.info("ended: nobody has been here for %g s", idle_s)
+                break
+        self._set_state("leaving")
+
+    def leave(self) -> None:
+        """Let the ledger take what it can, and close. What it has not taken stays in the spool."""
+        if self._engine is not None and self._engine.abort("the worker ends"):
+            job = self._engine.job
+            if job is not None:
+                job.over.wait(2.0)
+        if self._writer is not None and not self._writer.finish(LEAVE_S):
+            log.warning("the ledger did not take everything: it stays in the spool (%s)", self._writer.trouble)
+        if self._devices is not None:
+            spawn(self._devices.close, "close").exception(2.0)
+        if self._lost is None:
+            self.recovery.end()
+            if self.profile.simulated and self._laboratory is not None:
+                self._laboratory.shutdown(self.place)
+        self.server.close()
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened when it is first needed."""
+        with self._ledger_guard:
+            if self._ledger is None:
+                from athanor.memory.ledger import Ledger
+
+                self._ledger = Ledger.open(self._ledger_url)
+            return self._ledger
+
+    # -- what is told --------------------------------------------------------------------------------------------------
+
+    def facts(self) -> Message:
+        """The worker's state as every answer and heartbeat tells it."""
+        job = self._engine.job if self._engine is not None else None
+        return {
+            "state": self._state,
+            "experiment": job.context.experiment if job is not None else None,
+            "campaign": job.spool.header.campaign if job is not None else None,
+            "recovery": self.recovery.missing,
+            "ledger": self._writer.trouble if self._writer is not None else None,
+            "t": time.time(),
+        }
+
+    def _beat(self) -> None:
+        while True:
+            self.server.broadcast({"event": "heartbeat", **self.facts()})
+            time.sleep(BEAT_S)
+
+    def _set_state(self, state: str) -> None:
+        if self._state == "leaving" or (self._state == "lost" and state != "leaving"):
+            return
+        self._state = state
+        self.server.broadcast({"event": "state", **self.facts()})
+
+    def _on_engine(self, state: str) -> None:
+        self._set_state("parked" if state == "idle" and self._parked else state)
+
+    def _on_stored(self, experiment: str, state: str) -> None:
+        self.server.broadcast({"event": "stored", "experiment": experiment, "stored": state})
+
+    def _latched(self) -> str | None:
+        state = self.latch.read()
+        return (state.reason or "no reason given") if state.engaged else None
+
+    # -- watching ------------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """See within a tenth of a second when the hardware has gone or somebody has used Stop All."""
+        assert self._engine is not None and self._devices is not None
+        while not self.ending.wait(WATCH_S):
+            try:
+                connected = self._devices.is_connected()
+            except Exception as error:  # noqa: BLE001 - a driver that cannot even say so is not connected
+                log.warning("is_connected: %s", error)
+                connected = False
+            if not connected:
+                self._lose("the connection to the hardware dropped")
+                return
+            job = self._engine.job
+            if job is not None and job.ends is None and (reason := self._latched()) is not None:
+                self._engine.abort(f"Stop All is latched: {reason}")
+
+    def _lose(self, cause: str) -> None:
+        """The hardware is gone: say so, in the ledger too, give the run a moment to end, and leave."""
+        assert self._engine is not None and self._writer is not None
+        self._lost = cause
+        job = self._engine.lose(cause)
+        self._set_state("lost")
+        if job is not None:
+            job.over.wait(0.5)
+            # Also if the RunEngine hangs on the lost device: nobody has to wait for that to learn of it.
+            if not job.over.is_set():
+                self._writer.end(job.spool.header, Ending("in_doubt", f"{LOST}{cause}"), None)
+                job.over.wait(2.0)
+        self.ending.set()
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def handle(self, connection: Connection, message: Message) -> Message | None:
+        """Answer one request, in the connection's own thread, without waiting for anything."""
+        verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
+            "hello": self._hello,
+            "status": lambda _, __: self.facts(),
+            "dispatch": self._dispatch,
+            "abort": self._abort,
+            "pause": self._pause,
+            "resume": self._resume,
+            "park": self._park,
+            "shutdown": self._shutdown,
+        }
+        verb = verbs.get(message.get("verb"))
+        if verb is None:
+            raise Refused("request.verb", f"no verb {message.get('verb')!r}; there are {', '.join(verbs)}")
+        return verb(connection, message)
+
+    def _hello(self, connection: Connection, message: Message) -> Message:
+        campaign = message.get("campaign")
+        if campaign is not None:
+            self._hold(connection, str(campaign))
+        return {
+            "name": self.place.name,
+            "pid": os.getpid(),
+            "config": self.digest,
+            "simulated": self.profile.simulated,
+            "is_latched": self.latch.read().engaged,
+            "axes": list(self.profile.axes),
+            **self.facts(),
+        }
+
+    def _hold(self, connection: Connection, campaign: str) -> None:
+        """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
+        for other in self.server.connections:
+            if other is not connection and other.campaign not in (None, campaign):
+                raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
+        job = self._engine.job if self._engine is not None else None
+        if job is not None and job.spool.header.campaign != campaign:
+            raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
+        connection.campaign = campaign
+
+    def _abort(self, _: Connection, message: Message) -> Message:
+        reason = str(message.get("reason") or "no reason given")
+        latched = bool(message.get("latch"))
+        if latched:
+            # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
+            self.latch.hold(reason, str(message.get("by") or "Stop All"))
+        running = self._engine.abort(reason) if self._engine is not None else False
+        return {"running": running, "latched": latched, **self.facts()}
+
+    def _pause(self, _: Connection, __: Message) -> Message:
+        self._ready().pause()
+        return self.facts()
+
+    def _resume(self, _: Connection, __: Message) -> Message:
+        engine = self._ready()
+        if self._latched() is not None:
+            raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
+        if engine.state == "paused":
+            engine.resume()
+        elif self._parked:
+            self._parked = False
+            self._set_state(engine.state)
+        else:
+            raise Refused("run.none", "nothing is paused or parked")
+        return self.facts()
+
+    def _park(self, _: Connection, __: Message) -> Message:
+        self._parked = True
+        if self._state == "idle":
+            self._set_state("parked")
+        return self.facts()
+
+    def _shutdown(self, connection: Connection, message: Message) -> Message:
+        if message.get("if_idle", True):
+            job = self._engine.job if self._engine is not None else None
+            if job is not None:
+                raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
+            for other in self.server.connections:
+                if other is not connection and other.campaign is not None:
+                    raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
+        self.ending.set()
+        return self.facts()
+
+    def _ready(self) -> Engine:
+        if self._lost is not None:
+            raise Refused("instrument.lost", self._lost)
+        if self.ending.is_set():
+            raise Refused("worker.stopping", "the worker is ending")
+        if self._engine is None or self._state == "starting":
+            raise Refused("instrument.starting", "the instrument is being connected")
+        return self._engine
+
+    # -- dispatch ------------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, connection: Connection, message: Message) -> None:
+        intent, epoch = message.get("intent"), message.get("epoch")
+        if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
+            raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
+        engine = self._ready()
+        aborts = engine.count_aborts()
+
+        def work() -> None:
+            identity = message.get("id")
+            try:
+                experiment = self._prepare(connection, engine, intent, epoch, aborts)
+                connection.send({"id": identity, "ok": True, "started": experiment, **self.facts()})
+            except Refused as error:
+                log.info("refused %s: %s", intent, error)
+                connection.send(refusal(identity, error))
+            except Exception as error:
+                log.exception("a dispatch ended in an unforeseen way")
+                connection.send(refusal(identity, Refused("worker.error", f"{type(error).__name__}: {error}")))
+
+        # Not awaited here: the same connection must be able to abort what is being prepared.
+        threading.Thread(target=work, name="dispatch", daemon=True).start()
+
+    def _prepare(self, connection: Connection, engine: Engine, intent: str, epoch: int, aborts: int) -> str:
+        """Check everything and start. One at a time. Raises `Refused`."""
+        if not self._dispatching.acquire(timeout=LEDGER_S):
+            raise Refused("instrument.busy", "another dispatch is being checked")
+        try:
+            job = engine.job
+            if job is not None and job.context.intent == intent:
+                raise Refused("already_started", f"{job.context.experiment} is being run")
+            if self._parked:
+                raise Refused("worker.parked", f"{self.place.name} is parked")
+            if self.recovery.missing is not None:
+                raise Refused("recovery.missing", self.recovery.missing)
+            rows = self._read_rows(intent)
+            self._hold(connection, rows.campaign.id)
+            try:
+                self._start(engine, rows, epoch, aborts)
+            except Refused as error:
+                if error.final:
+                    self._refuse(rows, error)
+                raise
+            return rows.experiment.id
+        finally:
+            self._dispatching.release()
+
+    def _read_rows(self, intent: str) -> Rows:
+        from athanor.instruments.checks import read_rows
+
+        try:
+            return spawn(lambda: read_rows(self.ledger(), intent), "read-rows").result(LEDGER_S)
+        except Refused:
+            raise
+        except TimeoutError as error:
+            raise Refused("ledger.unavailable", f"the ledger did not answer within {LEDGER_S:g} s") from error
+        except Exception as error:
+            raise Refused(
+                "ledger.unavailable", f"the ledger cannot be read: {type(error).__name__}: {error}"
+            ) from error
+
+    def _start(self, engine: Engine, rows: Rows, epoch: int, aborts: int) -> None:
+        from athanor.instruments.checks import check
+        from athanor.instruments.engine import Job
+
+        assert self._fence is not None and self._public is not None and self._writer is not None
+        self._fence.check(rows, epoch)
+        now = datetime.now(UTC)
+        check(
+            rows,
+            profile=self.profile,
+            public=self._public,
+            latch=self.latch.read(),
+            started=self.started,
+            now=now,
+        )
+        engine.check_steps(rows.experiment.values, STEP_S)
+        if engine.job is not None:
+            raise Refused("instrument.busy", f"{self.place.name} runs {engine.job.context.experiment}")
+        experiment, campaign = rows.experiment, rows.campaign
+        header = Header(
+            intent=rows.intent.id,
+            experiment=experiment.id,
+            campaign=campaign.id,
+            decision=rows.decision.id,
+            instrument=self.profile.name,
+            simulated=self.profile.simulated,
+        )
+        spool: RunSpool | None = None
+        try:
+            self._fence.raise_to(rows, epoch)
+            spool = RunSpool(spool_folder(self.place) / f"{rows.intent.id}.jsonl", header, self._backlog)
+            job = Job(
+                context=RunContext(
+                    intent=rows.intent.id,
+                    experiment=experiment.id,
+                    ordinal=experiment.ordinal,
+                    seed=campaign.seed,
+                    replicates=experiment.replicates,
+                ),
+                values=experiment.values,
+                metadata={
+                    "intent": rows.intent.id,
+                    "experiment": experiment.id,
+                    "campaign": campaign.id,
+                    "revision": experiment.revision,
+                    "instrument": self.profile.name,
+                    "simulated": self.profile.simulated,
+                    "values": experiment.values,
+                    "ordinal": experiment.ordinal,
+                    "seed": campaign.seed,
+                    "profile": digest(self.profile),
+                },
+                spool=spool,
+                on_document=self._on_document,
+                on_end=self._on_end,
+            )
+            self.started.mark(header)
+            engine.start(job, aborts)
+        except AlreadyStarted as error:
+            raise Refused("already_started", str(error)) from error
+        except (SpoolFailed, OSError) as error:
+            self._drop(spool)
+            raise Refused("spool.failed", f"nothing was moved: {error}") from error
+        except Refused:
+            self._drop(spool)
+            raise
+
+    def _drop(self, spool: RunSpool | None) -> None:
+        if spool is not None:
+            spool.close()
+            with contextlib.suppress(OSError):
+                spool.path.unlink()
+
+    def _refuse(self, rows: Rows, error: Refused) -> None:
+        """Note in the ledger that the experiment will not be run. Only called when it was provably not started."""
+        assert self._writer is not None
+        if rows.experiment.state in ("approved", "dispatched"):
+            header = Header(rows.intent.id, rows.experiment.id, rows.campaign.id, rows.decision.id, "", False)
+            self._writer.end(header, Ending("refused", str(error)), None)
+
+    def _on_document(self, job: Job, name: str, body: str, size: int) -> None:
+        assert self._writer is not None
+        self._writer.document(job.spool.header, name, body, size)
+
+    def _on_end(self, job: Job, ending: Ending) -> None:
+        assert self._writer is not None
+        self._writer.end(job.spool.header, ending, job.spool.path)
+
+
+def take_lock(place: InstrumentPlace) -> int | None:
+    """Take the instrument's lock, which is held for life; None when a living worker has it."""
+    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(place.directory / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the worker of one instrument; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m athanor.instruments.worker", description=__doc__)
+    parser.add_argument("--place", type=Path, required=True, help="the instrument's folder")
+    parser.add_argument("--ledger", required=True, help="URL of the ledger")
+    parser.add_argument("--gate-key", type=Path, required=True, help="the gate's public key")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("bluesky").setLevel(logging.WARNING)
+    folder = args.place.absolute()
+    place = InstrumentPlace.of(folder.name, folder.parent.parent)
+    if take_lock(place) is None:
+        log.error("another worker holds %s", place.name)
+        return 3
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C is for the campaign, not for the instrument
+    place.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place.sockets / "worker.pid").write_text(f"{os.getpid()}\n")
+    (place.sockets / "place.json").write_text(json.dumps({"name": place.name, "directory": str(place.directory)}))
+    exit_note = place.directory / "worker.exit"
+    exit_note.unlink(missing_ok=True)
+    try:
+        worker = Worker(place, args.ledger, args.gate_key)
+        signal.signal(signal.SIGTERM, lambda *_: worker.ending.set())
+        worker.open()
+    except Exception as error:
+        log.exception("the worker could not start")
+        remedy = error.remedy if isinstance(error, InstrumentUnavailable) else f"see {place.directory / 'worker.log'}"
+        detail = error.detail if isinstance(error, InstrumentUnavailable) else f"{type(error).__name__}: {error}"
+        exit_note.write_text(json.dumps({"detail": detail, "remedy": remedy}))
+        (place.sockets / "worker.sock").unlink(missing_ok=True)
+        os._exit(1)
+    idle_s = float(os.environ.get("ATHANOR_WORKER_IDLE_S", "600")) if worker.profile.simulated else None
+    worker.serve(idle_s)
+    try:
+        worker.leave()
+    except Exception:
+        log.exception("the worker did not leave in good order")
+    (place.sockets / "worker.pid").unlink(missing_ok=True)
+    logging.shutdown()
+    os._exit(0)  # A thread may be stuck in a driver for ever, and the lock must go.
+
+
+if __name__ == "__main__":
+    sys.exit(main())
