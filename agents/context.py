@@ -36,6 +36,10 @@ SPENT = frozenset({"dispatched", "running", "completed", "failed", "aborted", "s
 """States that count towards the budget: the instrument was, or may have been, used."""
 
 
+ENDED = frozenset({"completed", "failed", "aborted", "stopped_early"})
+"""States of a run that has ended, one way or another."""
+
+
 class LeaseLost(RuntimeError):
     """Another process drives this campaign now; this one must stop at once."""
 
@@ -228,7 +232,7 @@ class Context:
         assert intent is not None
         try:
             self.executor.ensure()
-            self.executor.dispatch(intent)
+            self.executor.dispatch(intent, self.instrument_lease.epoch)
         except Refused as refusal:
             if refusal.code != "already_started":
                 self.pause(f"the instrument refused experiment {experiment.id}: {refusal}")
@@ -253,11 +257,11 @@ class Context:
         return True
 
     def observe(self, experiment: Experiment) -> None:
-        """Store what came of an ended experiment, once."""
+        """Store what came of an ended experiment, once. One that never ran has nothing to observe."""
         from athanor.instruments.reductions import ReductionFailed, reduce
         from athanor.memory.canonical import parse
 
-        if any(o.experiment_id == experiment.id for o in self.ledger.observations(self.id)):
+        if experiment.state not in ENDED or any(o.experiment_id == experiment.id for o in self.observations()):
             return
         outcomes: dict[str, Any] = {}
         status, reason, name, code = experiment.state, experiment.reason, self.profile.reduction, "none"
@@ -289,11 +293,9 @@ class Context:
 
     # -- stopping rules ---------------------------------------------------------------------------------------------
 
-    def was_excused(self, observation_id: str) -> bool:
-        """Whether a person resumed the campaign after this failure, having seen the pause it caused."""
-        resumed = [e.created_at for e in self.ledger.events(self.id) if e.kind == "resumed"]
-        failed = [o.created_at for o in self.ledger.observations(self.id) if o.id == observation_id]
-        return bool(resumed and failed and resumed[-1] > failed[-1])
+    def was_excused(self, moment: datetime) -> bool:
+        """Whether a person resumed the campaign after `moment`, having seen the pause that followed."""
+        return any(e.kind == "resumed" and e.created_at > moment for e in self.ledger.events(self.id))
 
     def running_seconds(self) -> float:
         """Wall time spent running, over all sittings (seconds)."""

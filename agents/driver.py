@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from athanor.agents.context import Context
+from athanor.agents.context import ENDED, Context
 from athanor.agents.fitting import resolve
 from athanor.agents.holders import holder, is_gone
 from athanor.agents.opening import instrument_place
@@ -68,11 +68,21 @@ def run_campaign(
             started = time.monotonic()
             try:
                 _drive(context, checkpoints)
+            except Exception as error:
+                _pause_after(context, error)
+                raise
             finally:
                 ledger.add_event(campaign_id, "sitting", {"seconds": time.monotonic() - started})
     finally:
         planner.close()
     return ledger.campaign(campaign_id).state
+
+
+def _pause_after(context: Context, error: Exception) -> None:
+    """Leave the cause of an unexpected end in the ledger, unless somebody else drives the campaign by now."""
+    if context.is_lost or context.refresh().state != "running":
+        return
+    context.pause(f"stopped by an error: {type(error).__name__}: {error}. Resume with: athanor resume {context.id}")
 
 
 @contextmanager
@@ -84,6 +94,7 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
 
     _, profile = resolve(spec)
     place = instrument_place(campaign, ledger)
+    reasoner = make_reasoner(spec.reasoner)
     me = holder()
     try:
         lease = ledger.acquire_lease(f"campaign:{campaign.id}", me, LEASE_SECONDS, is_gone)
@@ -94,7 +105,9 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
     except LeaseHeld as held:
         ledger.release_lease(lease)
         raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
-    executor = LocalExecutor(profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub")
+    executor = LocalExecutor(
+        profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub", campaign.id
+    )
     context = Context(
         ledger=ledger,
         campaign=campaign,
@@ -104,7 +117,7 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
         place=place,
         executor=executor,
         planner=planner,
-        reasoner=make_reasoner(spec.reasoner),
+        reasoner=reasoner,
         lease=lease,
         instrument_lease=instrument_lease,
     )
@@ -153,6 +166,8 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
     context.notify()
     context.executor.ensure()
     context.executor.reconcile(ledger)
+    for experiment in ledger.experiments(campaign_id, states=ENDED):
+        context.observe(experiment)
     file = checkpoints or context.place.directory / "checkpoints" / f"{campaign_id}.db"
     thread = f"{campaign_id}:{context.lease.epoch}"
     config = {

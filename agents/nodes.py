@@ -217,7 +217,7 @@ class Nodes:
     def _fault(self) -> str | None:
         experiments = self.context.ledger.experiments(self.context.id)
         last = experiments[-1] if experiments else None
-        if last is not None and last.state == "refused":
+        if last is not None and last.state == "refused" and not self.context.was_excused(last.created_at):
             return f"the instrument refused experiment {last.id}: {last.reason}"
         failures: list[Observation] = []
         for observation in reversed(self.context.observations()):
@@ -225,7 +225,7 @@ class Nodes:
                 break
             if observation.status == "failed":
                 failures.append(observation)
-        if len(failures) >= FAILURES_IN_A_ROW and not self.context.was_excused(failures[0].id):
+        if len(failures) >= FAILURES_IN_A_ROW and not self.context.was_excused(failures[0].created_at):
             return f"{len(failures)} runs failed one after the other; the last: {failures[0].reason}"
         return None
 

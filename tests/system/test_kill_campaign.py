@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def start(folder: Path, experiments: int, name: str = "ledger") -> tuple[Ledger,
     campaign = ledger.campaign(campaign_id)
     gate = Gate(ledger, GateKey.load_or_create(places.keys_dir()), "tester")
     spec = Spec.model_validate(campaign.spec)
-    gate.grant(campaign_id, campaign.instrument, 0, envelope(spec), experiments, 3600.0)
+    gate.grant(campaign_id, campaign.instrument, 0, envelope(spec), experiments, timedelta(hours=1))
     return ledger, campaign_id
 
 

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from athanor.agents.fitting import check, check_limits, resolve, same_unit
+from athanor.agents.spec import SpecError, parse
+from athanor.instruments.limits import LimitViolation
+from athanor.instruments.profile import Profile, parse_profile
+
+PROFILE = """\
+name: bench
+laboratory: snar-flow
+simulated: true
+axes:
+  temperature: {unit: degC, minimum: 30, maximum: 120}
+  stages: {allowed: [2, 3, 4]}
+  free: {unit: mm}
+detectors:
+  meter: {signals: {sty: kg/m^3/h, purity: null}}
+outcomes:
+  sty: {signal: sty, unit: kg/m^3/h}
+  purity: {signal: purity}
+"""
+
+SPEC = """\
+name: n
+question: q?
+laboratory: snar-flow
+parameters:
+  temperature: {low: 30, high: 100, unit: degC}
+  stages: {values: [2, 3]}
+objectives:
+  sty: {goal: maximize, unit: kg/(m**3*h)}
+constraints:
+  - {outcome: purity, lower: 0.9}
+budget: {experiments: 10}
+"""
+
+
+@pytest.fixture
+def profile() -> Profile:
+    return parse_profile(PROFILE)
+
+
+def test_a_fitting_campaign_passes(profile: Profile) -> None:
+    check(parse(SPEC), profile)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("  temperature:", "  heat:", 5, "no such knob"),
+        ("unit: degC", "unit: kelvin", 5, "write unit: degC"),
+        ("high: 100", "high: 130", 5, "leaves the limits 30 … 120"),
+        ("values: [2, 3]", "values: [2, 7]", 6, r"allows only \(2, 3, 4\)"),
+        ("  sty: {goal: maximize, unit: kg/(m**3*h)}", "  gain: {goal: maximize}", 8, "does not measure"),
+        ("kg/(m**3*h)", "g", 8, "not the instrument's"),
+        ("outcome: purity", "outcome: colour", 10, "does not measure colour"),
+        ("budget:", "stop: {target: {yield: 3}}\nbudget:", 11, "not an objective"),
+    ],
+)
+def test_every_disagreement_is_named(profile: Profile, old: str, new: str, line: int, words: str) -> None:
+    text = SPEC.replace(old, new)
+    with pytest.raises(SpecError, match=words) as caught:
+        check(parse(text), profile, "c.yaml", text)
+    assert f"c.yaml:{line}:" in str(caught.value)
+
+
+def test_limits_hold_for_everyone_and_unknown_means_refused(profile: Profile) -> None:
+    check_limits(profile, {"temperature": 120.0, "stages": 4})
+    for values in ({"temperature": 120.1}, {"temperature": float("nan")}, {"stages": 5}, {"free": 1.0}, {"none": 1.0}):
+        with pytest.raises(LimitViolation):
+            check_limits(profile, values)
+
+
+def test_units_are_compared_by_meaning() -> None:
+    assert same_unit("kg/m^3/h", "kg/(m**3*h)")
+    assert same_unit(None, "1")
+    assert not same_unit("degC", "kelvin")
+    assert not same_unit(None, "s")
+    assert not same_unit("nonsense", "s")
+
+
+def test_every_ready_campaign_fits_its_laboratory() -> None:
+    from athanor.agents.spec import load as load_spec
+    from athanor.instruments.laboratory import Simulated, load, names
+
+    for name in names():
+        laboratory = load(name)
+        assert isinstance(laboratory, Simulated)
+        spec = load_spec(laboratory.campaign_file())
+        found, profile = resolve(spec)
+        assert found.name == name
+        check(spec, profile)
