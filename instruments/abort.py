@@ -13,7 +13,7 @@ from pathlib import Path
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.line import Line
 
-STILL = frozenset({"idle", "parked"})
+STILL = frozenset({"idle", "parked", "starting"})
 """States in which a worker moves nothing."""
 
 
@@ -63,12 +63,12 @@ class Worker:
 class Abort:
     """One request to the worker to abort, followed until it says that it is idle."""
 
-    def __init__(self, path: Path, reason: str, until: float) -> None:
+    def __init__(self, path: Path, reason: str, by: str, until: float) -> None:
         self.state: str | None = None
         self.has_latched = False
         self.is_still = False
         self.pid: int | None = None
-        self._future = spawn(lambda: self._follow(path, reason, until), "abort")
+        self._future = spawn(lambda: self._follow(path, reason, by, until), "abort")
 
     @property
     def is_over(self) -> bool:
@@ -79,11 +79,11 @@ class Abort:
         """Wait until the worker is at rest or nothing more will be heard, at most `timeout_s`."""
         wait([self._future], timeout_s)
 
-    def _follow(self, path: Path, reason: str, until: float) -> None:
+    def _follow(self, path: Path, reason: str, by: str, until: float) -> None:
         try:
             with Line.connect(path) as line:
                 self.pid = line.peer.pid
-                line.send({"id": 1, "verb": "abort", "reason": reason, "latch": True})
+                line.send({"id": 1, "verb": "abort", "reason": f"Stop All: {reason}", "by": by, "latch": True})
                 is_answered = False
                 while not self.is_still:
                     message = line.receive(until)

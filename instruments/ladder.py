@@ -68,7 +68,7 @@ class _Descent:
         self.end = self.began + line.LIMIT_S
         line.latch.hold(reason, by)
         self.saving = spawn(lambda: line.latch.engage(reason, by), "latch")
-        self.abort = Abort(line._socket, f"Stop All: {reason}", self.end)
+        self.abort = Abort(line._socket, reason, by, self.end)
         self.stops = [(line.hardware.generation, self.began, spawn(line.hardware.stop, "stop"))]
         line.hardware.retry_now()
         self.worker = line._worker()

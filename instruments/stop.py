@@ -167,7 +167,7 @@ class _Stop:
 
     def _stop_worker(self, is_latched: bool) -> tuple[str, bool]:
         """Let the worker abort, else kill it. Returns its fate and whether it is known to move nothing more."""
-        abort = Abort(self.place.sockets / "worker.sock", f"Stop All: {self.reason}", time.monotonic() + GRACE_S)
+        abort = Abort(self.place.sockets / "worker.sock", self.reason, self.by, time.monotonic() + GRACE_S)
         abort.wait(GRACE_S)
         worker = Worker(abort.pid) if abort.pid is not None else self._worker_by_file()
         if worker is None or not worker.is_alive():
