@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from athanor.instruments.config import Config, take_lock
 from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.profile import Profile
 from athanor.instruments.wire import BEAT_S, Client, Message, WorkerLost
 from athanor.instruments.words import FINISHED, Refused
-from athanor.instruments.worker import config_digest, take_lock
 from athanor.memory.places import InstrumentPlace
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class LocalExecutor:
     ) -> None:
         self.profile = profile
         self.place = place
-        self._options = dict(options)
+        self._config = Config(profile, dict(options))
         self._ledger_url = ledger_url
         self._gate_public = gate_public.absolute()
         self._campaign = campaign
@@ -90,13 +90,17 @@ class LocalExecutor:
             InstrumentBusy: it is running something, or held by another campaign.
             InstrumentUnavailable: it does not start; the message says why.
         """
-        for _ in range(3):
-            with contextlib.suppress(WorkerLost):  # it ended between two steps: from the beginning
+        for _ in range(4):
+            try:
                 if self._is_ready():
                     return
                 with self._starting():
                     if not self._find():
                         self._start()
+            except WorkerLost:  # it ended between two steps: from the beginning, unless it says why
+                self.close()
+                if (self.place.directory / "worker.exit").exists() and self._wait_for_end(LOCK_S):
+                    raise self._why_not(1) from None
         raise InstrumentUnavailable(self.place.name, "its worker ends as soon as it has started", self._look())
 
     def _is_ready(self) -> bool:
@@ -156,7 +160,7 @@ class LocalExecutor:
             raise
 
     def _digest(self) -> str:
-        return config_digest(self.profile, self._options, self._ledger_url, self._gate_public)
+        return self._config.digest(self._ledger_url, self._gate_public)
 
     def _look(self) -> str:
         return f"look into {self.place.directory / 'worker.log'}"
@@ -172,14 +176,7 @@ class LocalExecutor:
     def _start(self) -> None:
         """Start a worker, detached, and connect to it."""
         place = self.place
-        config = {
-            "profile": self.profile.model_dump(mode="json"),
-            "laboratory": self.profile.laboratory,
-            "options": self._options,
-        }
-        fresh = place.directory / "config.json.new"
-        fresh.write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
-        fresh.replace(place.directory / "config.json")
+        self._config.write(place)
         (place.directory / "worker.exit").unlink(missing_ok=True)
         command = [sys.executable, "-m", "athanor.instruments.worker", "--place", str(place.directory)]
         command += ["--ledger", self._ledger_url, "--gate-key", str(self._gate_public)]

@@ -142,7 +142,9 @@ class Server:
         try:
             with connection.sock.makefile("rb") as lines:
                 while line := lines.readline(LARGEST):
-                    connection.send(self._answer(connection, line) or {})
+                    answer = self._answer(connection, line)
+                    if answer is not None:
+                        connection.send(answer)
         except OSError:
             pass
         finally:
@@ -271,5 +273,5 @@ class Client:
         elif message.get("event") == "heartbeat":
             self.heartbeat = message
             self._events.append(message)
-        elif message:
+        else:
             self._events.append(message)

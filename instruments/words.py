@@ -18,6 +18,8 @@ TRANSIENT = frozenset(
         "instrument.starting",
         "ledger.unavailable",
         "recovery.missing",
+        "spool.failed",
+        "worker.error",
         "worker.parked",
         "worker.stopping",
         "lease.fenced",

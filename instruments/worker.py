@@ -10,8 +10,6 @@ Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [l
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -19,67 +17,31 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from athanor.instruments.config import Config, take_lock
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.keeper import RecoveryKeeper
-from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, RunContext, load
+from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load
 from athanor.instruments.latch import Latch
-from athanor.instruments.profile import Profile
-from athanor.instruments.spool import (
-    AlreadyStarted,
-    Backlog,
-    Ending,
-    Header,
-    RunSpool,
-    SpoolFailed,
-    StartedLog,
-    spool_folder,
-)
+from athanor.instruments.spool import Backlog, Ending
 from athanor.instruments.wire import BEAT_S, Connection, Message, Server, refusal
 from athanor.instruments.words import LOST, Refused
-from athanor.memory.canonical import digest
 from athanor.memory.places import InstrumentPlace
 
 if TYPE_CHECKING:
-    from athanor.instruments.checks import Fence, Rows
-    from athanor.instruments.engine import Engine, Job
+    from athanor.instruments.dispatch import Dispatcher
+    from athanor.instruments.engine import Engine
     from athanor.instruments.writer import Writer
     from athanor.memory.ledger import Ledger
-    from athanor.memory.signing import PublicKey
 
 log = logging.getLogger(__name__)
 
-LEDGER_S = 4.0
-"""Seconds that the ledger may take to answer before a dispatch is refused."""
-STEP_S = 5.0
 WATCH_S = 0.1
 LEAVE_S = 5.0
 """Seconds for the ledger to take what is spooled when the worker leaves; the rest stays in the spool."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """What a worker is started for."""
-
-    profile: Profile
-    options: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, place: InstrumentPlace) -> Config:
-        """Read the instrument's `config.json`."""
-        content = json.loads((place.directory / "config.json").read_text(encoding="utf-8"))
-        return cls(Profile.model_validate(content["profile"]), content["options"])
-
-
-def config_digest(profile: Profile, options: Mapping[str, Any], ledger: str, gate_key: Path) -> str:
-    """What two workers must have in common to be the same: profile, options, ledger and the key they trust."""
-    key = gate_key.read_text(encoding="ascii") if gate_key.exists() else ""
-    return digest({"profile": profile.model_dump(), "options": dict(options), "ledger": ledger, "key": key})
 
 
 class Worker:
@@ -89,7 +51,7 @@ class Worker:
         self.place = place
         self.config = Config.read(place)
         self.profile = self.config.profile
-        self.digest = config_digest(self.profile, self.config.options, ledger_url, gate_key)
+        self.digest = self.config.digest(ledger_url, gate_key)
         self.latch = Latch(place)
         self.latch.create()
         self.ending = threading.Event()
@@ -97,18 +59,14 @@ class Worker:
         self._gate_key = gate_key
         self._ledger: Ledger | None = None
         self._ledger_guard = threading.Lock()
-        self._public: PublicKey | None = None
         self._laboratory: Laboratory | None = None
         self._devices: Devices | None = None
         self._engine: Engine | None = None
         self._writer: Writer | None = None
-        self._fence: Fence | None = None
+        self._dispatcher: Dispatcher | None = None
         self._state = "starting"
         self._parked = False
         self._lost: str | None = None
-        self._dispatching = threading.Lock()
-        self._backlog = Backlog()
-        self.started = StartedLog(place)
         self.recovery = RecoveryKeeper(place)
         self.server = Server(place.sockets / "worker.sock", self.handle)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -117,24 +75,34 @@ class Worker:
 
     def open(self) -> None:
         """Connect everything. Raises `InstrumentUnavailable` and whatever else makes the instrument unusable."""
+        # Imports take longest here: they go on while the laboratory's controller starts.
+        warm = spawn(self._warm, "warm")
         self._laboratory = load(self.profile.laboratory)
         self._laboratory.start(self.place, self.config.options)
         self.recovery.start()
+        warm.result()
+        from athanor.instruments.dispatch import Dispatcher
         from athanor.instruments.engine import Engine
-
-        self._engine = Engine(self.profile, self._on_engine, self._latched)
-        self._devices = self._laboratory.connect(self.place, self.config.options)
-        self._engine.attach(self._devices)
-        from athanor.instruments.checks import Fence
         from athanor.instruments.writer import Writer
         from athanor.memory.signing import load_public
 
-        self._public = load_public(self._gate_key)
-        self._fence = Fence(self.place)
-        self._writer = Writer(self.ledger, self.place, self._backlog, self._on_stored)
+        public = load_public(self._gate_key)
+        self._engine = Engine(self.profile, self._on_engine, self._latched)
+        self._devices = self._laboratory.connect(self.place, self.config.options)
+        self._engine.attach(self._devices)
+        backlog = Backlog()
+        self._writer = Writer(self.ledger, self.place, backlog, self._on_stored)
+        self._dispatcher = Dispatcher(
+            self.place, self.profile, self.latch, public, self._engine, self._writer, backlog, self.ledger
+        )
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self._set_state("parked" if self._parked else "idle")
+
+    def _warm(self) -> None:
+        import athanor.instruments.dispatch
+        import athanor.instruments.writer
+        import athanor.memory.ledger  # noqa: F401
 
     def serve(self, idle_s: float | None) -> None:
         """Serve until told to end, until the hardware is gone, or, if `idle_s` is given, until nobody has been here."""
@@ -340,11 +308,17 @@ class Worker:
             raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
         engine = self._ready()
         aborts = engine.count_aborts()
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        if self._parked:
+            raise Refused("worker.parked", f"{self.place.name} is parked")
+        if self.recovery.missing is not None:
+            raise Refused("recovery.missing", self.recovery.missing)
 
         def work() -> None:
             identity = message.get("id")
             try:
-                experiment = self._prepare(connection, engine, intent, epoch, aborts)
+                experiment = dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))
                 connection.send({"id": identity, "ok": True, "started": experiment, **self.facts()})
             except Refused as error:
                 log.info("refused %s: %s", intent, error)
@@ -355,144 +329,6 @@ class Worker:
 
         # Not awaited here: the same connection must be able to abort what is being prepared.
         threading.Thread(target=work, name="dispatch", daemon=True).start()
-
-    def _prepare(self, connection: Connection, engine: Engine, intent: str, epoch: int, aborts: int) -> str:
-        """Check everything and start. One at a time. Raises `Refused`."""
-        if not self._dispatching.acquire(timeout=LEDGER_S):
-            raise Refused("instrument.busy", "another dispatch is being checked")
-        try:
-            job = engine.job
-            if job is not None and job.context.intent == intent:
-                raise Refused("already_started", f"{job.context.experiment} is being run")
-            if self._parked:
-                raise Refused("worker.parked", f"{self.place.name} is parked")
-            if self.recovery.missing is not None:
-                raise Refused("recovery.missing", self.recovery.missing)
-            rows = self._read_rows(intent)
-            self._hold(connection, rows.campaign.id)
-            try:
-                self._start(engine, rows, epoch, aborts)
-            except Refused as error:
-                if error.final:
-                    self._refuse(rows, error)
-                raise
-            return rows.experiment.id
-        finally:
-            self._dispatching.release()
-
-    def _read_rows(self, intent: str) -> Rows:
-        from athanor.instruments.checks import read_rows
-
-        try:
-            return spawn(lambda: read_rows(self.ledger(), intent), "read-rows").result(LEDGER_S)
-        except Refused:
-            raise
-        except TimeoutError as error:
-            raise Refused("ledger.unavailable", f"the ledger did not answer within {LEDGER_S:g} s") from error
-        except Exception as error:
-            raise Refused(
-                "ledger.unavailable", f"the ledger cannot be read: {type(error).__name__}: {error}"
-            ) from error
-
-    def _start(self, engine: Engine, rows: Rows, epoch: int, aborts: int) -> None:
-        from athanor.instruments.checks import check
-        from athanor.instruments.engine import Job
-
-        assert self._fence is not None and self._public is not None and self._writer is not None
-        self._fence.check(rows, epoch)
-        now = datetime.now(UTC)
-        check(
-            rows,
-            profile=self.profile,
-            public=self._public,
-            latch=self.latch.read(),
-            started=self.started,
-            now=now,
-        )
-        engine.check_steps(rows.experiment.values, STEP_S)
-        if engine.job is not None:
-            raise Refused("instrument.busy", f"{self.place.name} runs {engine.job.context.experiment}")
-        experiment, campaign = rows.experiment, rows.campaign
-        header = Header(
-            intent=rows.intent.id,
-            experiment=experiment.id,
-            campaign=campaign.id,
-            decision=rows.decision.id,
-            instrument=self.profile.name,
-            simulated=self.profile.simulated,
-        )
-        spool: RunSpool | None = None
-        try:
-            self._fence.raise_to(rows, epoch)
-            spool = RunSpool(spool_folder(self.place) / f"{rows.intent.id}.jsonl", header, self._backlog)
-            job = Job(
-                context=RunContext(
-                    intent=rows.intent.id,
-                    experiment=experiment.id,
-                    ordinal=experiment.ordinal,
-                    seed=campaign.seed,
-                    replicates=experiment.replicates,
-                ),
-                values=experiment.values,
-                metadata={
-                    "intent": rows.intent.id,
-                    "experiment": experiment.id,
-                    "campaign": campaign.id,
-                    "revision": experiment.revision,
-                    "instrument": self.profile.name,
-                    "simulated": self.profile.simulated,
-                    "values": experiment.values,
-                    "ordinal": experiment.ordinal,
-                    "seed": campaign.seed,
-                    "profile": digest(self.profile),
-                },
-                spool=spool,
-                on_document=self._on_document,
-                on_end=self._on_end,
-            )
-            self.started.mark(header)
-            engine.start(job, aborts)
-        except AlreadyStarted as error:
-            raise Refused("already_started", str(error)) from error
-        except (SpoolFailed, OSError) as error:
-            self._drop(spool)
-            raise Refused("spool.failed", f"nothing was moved: {error}") from error
-        except Refused:
-            self._drop(spool)
-            raise
-
-    def _drop(self, spool: RunSpool | None) -> None:
-        if spool is not None:
-            spool.close()
-            with contextlib.suppress(OSError):
-                spool.path.unlink()
-
-    def _refuse(self, rows: Rows, error: Refused) -> None:
-        """Note in the ledger that the experiment will not be run. Only called when it was provably not started."""
-        assert self._writer is not None
-        if rows.experiment.state in ("approved", "dispatched"):
-            header = Header(rows.intent.id, rows.experiment.id, rows.campaign.id, rows.decision.id, "", False)
-            self._writer.end(header, Ending("refused", str(error)), None)
-
-    def _on_document(self, job: Job, name: str, body: str, size: int) -> None:
-        assert self._writer is not None
-        self._writer.document(job.spool.header, name, body, size)
-
-    def _on_end(self, job: Job, ending: Ending) -> None:
-        assert self._writer is not None
-        self._writer.end(job.spool.header, ending, job.spool.path)
-
-
-def take_lock(place: InstrumentPlace) -> int | None:
-    """Take the instrument's lock, which is held for life; None when a living worker has it."""
-    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(place.directory / "worker.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def main(argv: list[str] | None = None) -> int:
