@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolu
 from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.sampling import SobolQMCNormalSampler
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from athanor.planners.advice import EPSILON, Advice
@@ -85,8 +87,7 @@ def choose(
 ) -> Chosen:
     """Build the acquisition for suggestion `number`; `pending` (a, d) and `refused` (r, d) are rows of the space."""
     space, problem = surrogate.space, surrogate.problem
-    feasibility = surrogate.feasibility(surrogate.rows).prod(axis=1)
-    constraints = _constraints(surrogate)
+    constraints, feasibility = _constraints(surrogate)
     x_pending = torch.as_tensor(pending) if len(pending) else None
     base: AcquisitionFunction
     if len(constraints) and float(feasibility.max()) < LIKELY:
@@ -183,27 +184,37 @@ def _objectives(surrogate: Surrogate, reference: Matrix, spread: Matrix) -> Gene
     return GenericMCMultiOutputObjective(scores)
 
 
-def _constraints(surrogate: Surrogate) -> list[Constraint]:
-    """Return functions of samples that are negative where a constraint holds with the margin it asks for.
+def _constraints(surrogate: Surrogate) -> tuple[list[Constraint], Matrix]:
+    """Return functions of samples, negative where a constraint holds with a margin, and P(all hold so) as observed.
 
     A point can only be reported if the constraint holds there with its probability *after* it was measured, so the
     bound is moved inwards by that quantile of the belief that remains at a well-known observed point.
     """
-    _, variance = surrogate.posterior(surrogate.rows)
+    mean, variance = surrogate.posterior(surrogate.rows)
+    sd = np.sqrt(variance)
     found: list[Constraint] = []
+    feasibility = np.ones(len(mean))
     for constraint in surrogate.problem.outcome_constraints:
         i = surrogate.problem.outcomes.index(constraint.name)
         low, high = surrogate.bounds(constraint)
-        remaining = float(np.sqrt(np.quantile(variance[:, i], 0.25)))
-        quantile = float(torch.special.ndtri(torch.tensor(constraint.probability, dtype=torch.double)))
-        margin = max(0.0, quantile) * remaining
+        margin = max(0.0, float(ndtri(constraint.probability))) * float(np.quantile(sd[:, i], 0.25))
         if math.isfinite(low) and math.isfinite(high):
             margin = min(margin, 0.25 * (high - low))
+        low, high = low + margin, high - margin
+        feasibility *= ndtr((high - mean[:, i]) / sd[:, i]) - ndtr((low - mean[:, i]) / sd[:, i])
         if math.isfinite(low):
-            found.append(lambda samples, i=i, edge=low + margin: edge - samples[..., i])  # type: ignore[misc]
+            found.append(partial(_below, i, low))
         if math.isfinite(high):
-            found.append(lambda samples, i=i, edge=high - margin: samples[..., i] - edge)  # type: ignore[misc]
-    return found
+            found.append(partial(_above, i, high))
+    return found, feasibility
+
+
+def _below(outcome: int, edge: float, samples: Tensor) -> Tensor:
+    return edge - samples[..., outcome]
+
+
+def _above(outcome: int, edge: float, samples: Tensor) -> Tensor:
+    return samples[..., outcome] - edge
 
 
 def _viability_term(viability: Viability, x: Tensor) -> Tensor:
@@ -282,5 +293,5 @@ def is_hopeless(surrogate: Surrogate, advice: Advice) -> bool:
     known = surrogate.scores(surrogate.rows)
     if problem.outcome_constraints:
         known = known[surrogate.is_feasible(surrogate.rows)]
-    beaten = (known[None, :, :] >= optimistic[:, None, :]).all(axis=2).any(axis=1)
-    return bool(beaten.all())
+    beaten = np.all(known[None, :, :] >= optimistic[:, None, :], axis=2)
+    return bool(np.all(np.any(beaten, axis=1)))

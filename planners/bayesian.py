@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from botorch.exceptions.warnings import OptimizationWarning
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.utils.sampling import manual_seed
 from linear_operator.utils.warnings import NumericalWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from athanor.planners import viability as viability_
 from athanor.planners.acquisition import Chosen, choose
@@ -163,10 +163,10 @@ class BayesianPlanner(AskTell):
         return f"{text}."
 
     def best(self) -> list[Best]:
-        """Return the incumbent, or the Pareto set, by the model's means at measured points; without a model, as measured.
+        """Return the incumbent (or the Pareto set) by the model's means at measured points.
 
-        Only points where every outcome constraint holds with its required probability count; if there are none, the
-        one point likeliest to be feasible is returned with `is_feasible` False.
+        Without a model the measured means count. Only points where every outcome constraint holds with its required
+        probability count; if there are none, the one likeliest to be feasible is returned, with `is_feasible` False.
         """
         try:
             surrogate = self.surrogate()
@@ -213,15 +213,15 @@ class BayesianPlanner(AskTell):
 def _single_threaded() -> Iterator[None]:
     """Run with one thread: sums are then always taken in the same order, and small matrices are faster so.
 
-    Also keeps quiet what needs no one's attention: jitter on a nearly singular matrix, and a line search that can
-    find nothing better (the point it stood at is kept).
+    Also keeps quiet what needs no one's attention: jitter on a nearly singular matrix, and posterior samples in which
+    no known point is feasible (the acquisition has a defined value for them).
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1), warnings.catch_warnings():
-            for category in (NumericalWarning, OptimizationWarning):
-                warnings.simplefilter("ignore", category)
+            warnings.simplefilter("ignore", NumericalWarning)
+            warnings.filterwarnings("ignore", "When all training points are infeasible", BotorchWarning)
             yield
     finally:
         torch.set_num_threads(threads)

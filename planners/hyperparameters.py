@@ -122,9 +122,9 @@ def fit(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Matrix | N
         raise FitFailed(f"the covariance of {n} points was not positive definite from any start")
     theta = best[1]
     lengths, scale = np.exp(theta[:count]), math.exp(theta[count])
-    noise = fixed + (0.0 if known else math.exp(theta[count + 1])) + JITTER
-    covariance = scale * np.exp(-0.5 * np.tensordot(lengths**-2, gaps, axes=1)) + np.diag(noise)
+    noises: Matrix = fixed + (0.0 if known else math.exp(theta[count + 1])) + JITTER
+    covariance = scale * np.exp(-0.5 * np.tensordot(lengths**-2, gaps, axes=1)) + np.diag(noises)
     ones = np.linalg.solve(covariance, np.ones(n))
     mean = float(ones @ y) / float(ones.sum())
     evidence = -best[0] - 0.5 * n * math.log(2.0 * math.pi)
-    return Hyperparameters(lengths, scale, noise, mean, evidence)
+    return Hyperparameters(lengths, scale, noises, mean, evidence)

@@ -6,11 +6,15 @@ constraints); with discrete parameters the climb alternates with moves to neighb
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from botorch.exceptions.warnings import OptimizationWarning
 from botorch.generation.gen import gen_candidates_scipy
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from athanor.planners.hyperparameters import Matrix
@@ -22,6 +26,7 @@ RAW = 256
 NEAR = 64
 """Raw points drawn around the points that are good already."""
 MAXITER = 60
+FTOL = 1e-7
 ROUNDS = 4
 APART = 0.05
 CHUNK = 128
@@ -97,20 +102,25 @@ def _climb(acquisition: Acquisition, space: Space, starts: Matrix) -> tuple[Matr
     bounds = torch.zeros(space.width, dtype=torch.double), torch.ones(space.width, dtype=torch.double)
     if not space.is_constrained:
         held = {c: x[:, :, c] for c in space.discrete_columns} or None
-        found, values = gen_candidates_scipy(
-            x, acquisition, bounds[0], bounds[1], options={"maxiter": MAXITER}, fixed_features=held
+        found, values = _quietly(
+            x,
+            acquisition,
+            bounds[0],
+            bounds[1],
+            options={"maxiter": MAXITER, "ftol": FTOL, "factr": None},
+            fixed_features=held,
         )
         return _keep_better(acquisition, starts, found.squeeze(-2).detach().numpy(), values.numpy())
     rows = []
     for start in x:
-        found, _ = gen_candidates_scipy(
+        found, _ = _quietly(
             start.unsqueeze(0),
             acquisition,
             bounds[0],
             bounds[1],
             inequality_constraints=_torch(space.inequalities, space),
             equality_constraints=_torch(space.equalities, space),
-            options={"maxiter": MAXITER},
+            options={"maxiter": MAXITER, "ftol": FTOL},
             fixed_features={c: float(start[0, c]) for c in space.discrete_columns} or None,
         )
         rows.append(found.reshape(-1).detach().numpy())
@@ -118,6 +128,19 @@ def _climb(acquisition: Acquisition, space: Space, starts: Matrix) -> tuple[Matr
     values_ = evaluate(acquisition, projected)
     values_[~space.is_feasible(projected)] = -np.inf
     return _keep_better(acquisition, starts, projected, values_)
+
+
+def _quietly(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """Climb without the warning that a line search found nothing better, which BoTorch shows whatever the filter.
+
+    Nothing is lost: the point the search stood at is kept, and compared with where it started.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        found, values = gen_candidates_scipy(*args, **kwargs)
+    for warning in caught:
+        if not issubclass(warning.category, (OptimizationWarning, NumericalWarning)):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return found, values
 
 
 def _keep_better(acquisition: Acquisition, before: Matrix, after: Matrix, values: Matrix) -> tuple[Matrix, Matrix]:
