@@ -41,7 +41,8 @@ class HypothesisLine:
     blocks: int
     log_e_support: float | None
     log_e_refute: float | None
-    log_threshold: float | None
+    log_threshold_support: float | None
+    log_threshold_refute: float | None
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,7 @@ def hypothesis_lines(
     for item in sorted(hypotheses, key=lambda h: h.ordinal):
         registration = registered.get(item.id)
         rows = sorted(gathered.get(registration.id, []), key=lambda e: e.block) if registration else []
+        support, refute = log_thresholds(registration.body if registration else None)
         lines.append(
             HypothesisLine(
                 id=item.id,
@@ -227,21 +229,22 @@ def hypothesis_lines(
                 blocks=len(rows),
                 log_e_support=rows[-1].log_e_support if rows else None,
                 log_e_refute=rows[-1].log_e_refute if rows else None,
-                log_threshold=log_threshold(registration.body) if registration else None,
+                log_threshold_support=support,
+                log_threshold_refute=refute,
             )
         )
     return lines
 
 
-def log_threshold(body: Mapping[str, Any]) -> float | None:
-    """Return the natural logarithm of the e-value a registration asks for: 1/α of its share."""
-    for key in ("threshold", "e_threshold"):
-        if isinstance(body.get(key), int | float) and body[key] > 0:
-            return math.log(float(body[key]))
-    for key in ("alpha_t", "alpha"):
-        if isinstance(body.get(key), int | float) and body[key] > 0:
-            return -math.log(float(body[key]))
-    return None
+def log_thresholds(body: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+    """Return the natural logarithms of the e-values at which a registered test supports and refutes."""
+
+    def side(name: str) -> float | None:
+        share = (body or {}).get(name)
+        threshold = share.get("threshold") if isinstance(share, Mapping) else None
+        return math.log(threshold) if isinstance(threshold, int | float) and threshold > 0 else None
+
+    return side("support"), side("refute")
 
 
 def event_text(kind: str, body: Mapping[str, Any]) -> str:

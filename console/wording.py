@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
@@ -35,7 +36,7 @@ def number(value: float | int | str | None, digits: int = 4) -> str:
 
 def measured(mean: float | None, sem: float | None, unit: str | None = None) -> str:
     """Write a value with its standard error: as many decimals as two digits of the error call for."""
-    tail = f" {unit}" if unit else ""
+    tail = f" {pretty_unit(unit)}" if unit else ""
     if mean is None:
         return MISSING
     if sem is None or not math.isfinite(sem) or sem <= 0 or not math.isfinite(mean):
@@ -45,6 +46,18 @@ def measured(mean: float | None, sem: float | None, unit: str | None = None) -> 
         return f"{number(mean, 6)} ± {number(sem, 2)}{tail}"
     text = f"{mean:.{decimals}f} ± {sem:.{decimals}f}" if sem < 100 else f"{mean:.0f} ± {sem:.0f}"
     return text.replace("-", "−") + tail
+
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def pretty_unit(unit: str | None) -> str:
+    """Write a unit as print does: `kg/m³/h` for `kg/m^3/h`, `°C` for `degC`; nothing for none."""
+    if unit in (None, "", "1"):
+        return ""
+    text = re.sub(r"(?:\^|\*\*)(-?\d+)", lambda power: power[1].translate(_SUPERSCRIPTS), str(unit))
+    text = re.sub(r"\bdegC\b", "°C", text)
+    return re.sub(r"\bu(?=[A-Za-z])", "µ", text).replace("*", "·")
 
 
 class HasUnits(Protocol):
@@ -59,7 +72,7 @@ def settings(values: Mapping[str, float | int | str], units: HasUnits) -> str:
     """Write a point as `temperature 80 degC, ratio 3`."""
     parts = []
     for name, value in values.items():
-        unit = units.unit(name)
+        unit = pretty_unit(units.unit(name))
         parts.append(f"{name} {number(value)}{f' {unit}' if unit else ''}")
     return ", ".join(parts)
 

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -52,7 +52,7 @@ def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
         count,
         campaigns.envelope(spec),
         spec.budget.experiments,
-        spec.policy.expires,
+        timedelta(seconds=spec.policy.expires),
     )
     output.say(
         f"[quiet]{output.plain(context.person())} lets it run within its limits for "

@@ -199,17 +199,17 @@ def _hypothesis(line: HypothesisLine | None) -> str:
     text = (
         f"{output.state(line.state)}  {output.plain(line.statement)}  [quiet]prior {wording.number(line.prior, 2)}[/]"
     )
-    if line.log_e_support is None or line.log_threshold is None:
+    sides = (
+        (line.log_e_support, line.log_threshold_support, "for", "good"),
+        (line.log_e_refute, line.log_threshold_refute, "against", "bad"),
+    )
+    shares = [(e / limit, e, limit, side, style) for e, limit, side, style in sides if e is not None and limit]
+    if not shares:
         return text
-    against = line.log_e_refute if line.log_e_refute is not None else 0.0
-    is_for = line.log_e_support >= against
-    strongest = line.log_e_support if is_for else against
-    share = strongest / line.log_threshold if line.log_threshold > 0 else 0.0
-    side = "for" if is_for else "against"
-    bars = bar(share, 16, "good" if is_for else "bad")
-    limit = wording.e_value(line.log_threshold)
+    share, log_e, limit, side, style = max(shares)
+    blocks = wording.count(line.blocks, "block")
     return (
-        f"{text}\n{bars} e {wording.e_value(strongest)} {side}, {limit} needed, {wording.count(line.blocks, 'block')}"
+        f"{text}\n{bar(share, 16, style)} e {wording.e_value(log_e)} {side}, {wording.e_value(limit)} needed, {blocks}"
     )
 
 

@@ -166,12 +166,13 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     Raises:
         SpecError, UnknownLaboratory, ProfileError: naming file, line, field and remedy.
     """
-    from athanor.agents import spec as specs
+    from athanor.agents import fitting
+    from athanor.agents.spec import load
     from athanor.console import wording
 
-    spec = specs.load(file)
-    _, profile = specs.resolve(spec)
-    specs.check(spec, profile, str(file), file.read_text(encoding="utf-8"))
+    spec = load(file)
+    _, profile = fitting.resolve(spec)
+    fitting.check(spec, profile, str(file), file.read_text(encoding="utf-8"))
     problem = spec.problem()
     knobs = []
     for parameter in problem.parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -44,7 +45,7 @@ def approve(
     experiment = context.find_experiment(opened, experiment_id)
     campaign = opened.campaign(experiment.campaign_id)
     count = context.unlatched_count(campaign, opened)
-    context.gate(opened).approve(experiment_id, revision, count, seconds(expires))
+    context.gate(opened).approve(experiment_id, revision, count, duration(expires))
     _done(
         json,
         f"[good]✓[/] approved [name]{experiment_id}[/] by {context.person()}",
@@ -95,7 +96,7 @@ def edit(
     changed = gate.edit(experiment_id, revision, values, reason, count)
     state = "proposed"
     if approve_too:
-        gate.approve(changed.id, changed.revision, count, seconds("24 h"))
+        gate.approve(changed.id, changed.revision, count)
         state = "approved"
     _done(json, f"[good]✓[/] [name]{changed.id}[/] takes the place of {experiment_id}", campaign.id, changed.id, state)
     if not approve_too:
@@ -123,7 +124,7 @@ def propose(
     state = "proposed"
     if approve_too:
         count = context.unlatched_count(campaign, opened)
-        context.gate(opened).approve(experiment.id, experiment.revision, count, seconds("24 h"))
+        context.gate(opened).approve(experiment.id, experiment.revision, count)
         state = "approved"
     _done(json, f"[good]✓[/] put up [name]{experiment.id}[/]", campaign.id, experiment.id, state)
     if not approve_too:
@@ -220,7 +221,7 @@ def _hint_if_not_driven(ledger: context.Ledger, campaign_id: str) -> None:
     output.say(f"  No process drives this campaign now. To go on:  [command]{output.plain(typed)}[/]")
 
 
-def seconds(text: str) -> float:
+def duration(text: str) -> timedelta:
     """Read a duration such as `30 min`, `2 h`, `1 d`.
 
     Raises:
@@ -231,7 +232,7 @@ def seconds(text: str) -> float:
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|min|h|d)\s*", text)
     if match is None or float(match[1]) <= 0:
         raise typer.BadParameter(f"{text!r} is not a duration; write for example '2 h' or '30 min'")
-    return float(match[1]) * {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
+    return timedelta(seconds=float(match[1]) * {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[match[2]])
 
 
 def parse(assignments: list[str], problem: dict[str, object]) -> dict[str, float | int | str]:
