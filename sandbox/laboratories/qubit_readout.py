@@ -367,4 +367,6 @@ def reference() -> Reference:
 
 REFERENCE_POINT = (44.0082, 4.6094, 90.7115)
 
-LABORATORY = SimulatedLaboratory(PHYSICS, devices="classic", challenge=CHALLENGE, reference=reference)
+LABORATORY = SimulatedLaboratory(
+    PHYSICS, devices="classic", challenge=CHALLENGE, reference=reference, recompute=recompute_reference
+)

@@ -359,4 +359,6 @@ def reference() -> Reference:
 REFERENCE_STAGES = 11
 REFERENCE_POINT = (2.1, 2.5, 0.33606)
 
-LABORATORY = SimulatedLaboratory(PHYSICS, devices="async", challenge=CHALLENGE, reference=reference)
+LABORATORY = SimulatedLaboratory(
+    PHYSICS, devices="async", challenge=CHALLENGE, reference=reference, recompute=recompute_reference
+)
