@@ -1,7 +1,7 @@
 """The gate: the one place where decisions are made and signed. No model, no campaign and no script goes round it.
 
-A decision is bound to the exact revision that the person saw, to the state of the instrument's latch, to an expiry and to
-a nonce. The worker checks all of that again before anything moves; the gate's key is what it trusts, not this code.
+A decision is bound to the exact revision that the person saw, to the state of the instrument's latch, to an expiry and
+to a nonce. The worker checks all of that again before anything moves; the gate's key is what it trusts, not this code.
 """
 
 from __future__ import annotations

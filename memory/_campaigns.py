@@ -60,7 +60,7 @@ class Campaigns(Store):
             NotFound: there is none.
         """
         with self._reading() as connection:
-            return _campaign(connection, campaign_id)
+            return load_campaign(connection, campaign_id)
 
     def campaigns(self) -> list[Campaign]:
         """Return all campaigns, oldest first."""
@@ -239,7 +239,12 @@ class Campaigns(Store):
         return self._list(Evidence, query.order_by(_EVIDENCE.c.position))
 
 
-def _campaign(connection: Connection, campaign_id: str) -> Campaign:
+def load_campaign(connection: Connection, campaign_id: str) -> Campaign:
+    """Return a campaign with its problem.
+
+    Raises:
+        NotFound: there is none.
+    """
     row = connection.execute(select(_CAMPAIGN).where(_CAMPAIGN.c.id == campaign_id)).mappings().first()
     if row is None:
         raise NotFound("campaign", campaign_id)

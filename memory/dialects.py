@@ -113,6 +113,15 @@ def translated(engine: Engine) -> Iterator[None]:
         raise LedgerUnreadable(f"{engine.url.database}: {error.orig}") from error
 
 
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn a row that cannot be read into LedgerUnreadable."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise LedgerUnreadable(str(error.orig)) from error
+
+
 def damage(connection: Connection) -> list[str]:
     """Return what the database itself finds wrong with its file; empty if nothing."""
     rows = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check(20)"))]
@@ -120,19 +129,34 @@ def damage(connection: Connection) -> list[str]:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a database that is in use, as of one moment, into a file of its own without a log beside it."""
-    origin = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    """Copy a database that is in use, as of one moment. What `target` held is replaced, even under open connections.
+
+    Raises:
+        LedgerUnreadable, LedgerBusy: one of them cannot be read or written.
+    """
     try:
-        copied = sqlite3.connect(target)
+        origin = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
-            origin.backup(copied)
-            copied.execute("PRAGMA journal_mode=DELETE")
+            copied = sqlite3.connect(target, timeout=BUSY_TIMEOUT_S)
+            try:
+                origin.backup(copied)
+            finally:
+                copied.close()
         finally:
-            copied.close()
+            origin.close()
     except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise LedgerBusy(f"{target} is locked by another process; end its campaigns first") from error
         raise LedgerUnreadable(f"cannot copy {source} to {target}: {error}") from error
+
+
+def leave_log(path: Path) -> None:
+    """Make a copy one file, without a log beside it. The counterpart of `prepare_file`."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
+    try:
+        connection.execute("PRAGMA journal_mode=DELETE")
     finally:
-        origin.close()
+        connection.close()
 
 
 def prepare_file(path: Path) -> None:

@@ -70,6 +70,7 @@ class Heads:
     """The folder of one ledger's heads."""
 
     def __init__(self, keys: Path, ledger_id: str) -> None:
+        self.keys = keys
         self.folder = keys / "heads" / ledger_id
         self.ledger_id = ledger_id
 
@@ -121,6 +122,14 @@ class Heads:
                 continue
             heads[head.chain] = head
         return heads, wrong
+
+    def retire(self, to: str) -> None:
+        """Move all heads into the folder `to` beside them: after a restore they are ahead of the ledger."""
+        with self._locked():
+            kept = self.folder / to
+            kept.mkdir(mode=0o700)
+            for path in self.folder.glob("*.json"):
+                path.rename(kept / path.name)
 
     def _advance(self, chain: str, row: JournalRow, key: AnchorKey) -> None:
         path = self._path(chain)

@@ -20,7 +20,7 @@ from athanor.memory._experiments import Experiments
 from athanor.memory._leases import Leases
 from athanor.memory._measurements import Measurements
 from athanor.memory._store import Writer
-from athanor.memory.errors import LedgerUnreadable
+from athanor.memory.errors import LedgerUnreadable, ReadOnlyLedger
 from athanor.memory.filesystems import refuse_network
 from athanor.memory.heads import Heads
 from athanor.memory.places import keys_dir
@@ -72,12 +72,13 @@ class Ledger(Campaigns, Experiments, Leases, Measurements):
 
         Raises:
             NotFound: there is no file, and `create` is not set.
-            NetworkFilesystem, UnsupportedDatabase: no ledger may be there.
+            NetworkFilesystem, UnsupportedDatabase: no ledger may be there (a copy may be read anywhere).
             SchemaTooNew, SchemaTooOld, LedgerUnreadable: it cannot be used as it is.
             KeyProblem: the folder of keys cannot be written, so nothing stored could be signed.
         """
         path = dialects.path_of(url)
-        refuse_network(path)
+        if anchor is not None:
+            refuse_network(path)
         folder = keys_dir() if keys is None else keys
         key = AnchorKey.load_or_create(folder) if anchor == "default" else anchor
         if create and not path.exists():
@@ -119,6 +120,12 @@ class Ledger(Campaigns, Experiments, Leases, Measurements):
     def now(self) -> datetime:
         """Return the present time by the ledger's clock, in UTC."""
         return self._clock()
+
+    def sign_heads(self) -> None:
+        """Sign the last row of every chain that is not signed that far."""
+        if self._anchor is None:
+            raise ReadOnlyLedger(f"{self.path} was opened for reading; open it with an anchor key to sign")
+        self.heads.advance(self.journal(), self._anchor)
 
     def changes(self) -> int:
         """Return a number that grows with every change worth showing (not when a lease is renewed). Cheap: poll it."""

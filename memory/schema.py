@@ -11,7 +11,12 @@ from athanor.memory.errors import LedgerUnreadable, SchemaTooNew, SchemaTooOld
 
 # Every revision there has been, oldest first. A ledger at any other was written by a newer release.
 REVISIONS = ("0001",)
-CURRENT = REVISIONS[-1]
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def current() -> str:
+    """Return the revision that this release uses."""
+    return REVISIONS[-1]
 
 
 def version_of(connection: Connection) -> str | None:
@@ -29,7 +34,7 @@ def check(connection: Connection, name: str) -> None:
         SchemaTooNew, SchemaTooOld, LedgerUnreadable: it has not.
     """
     found = version_of(connection)
-    if found == CURRENT:
+    if found == current():
         return
     if found is None:
         raise LedgerUnreadable(
@@ -37,11 +42,11 @@ def check(connection: Connection, name: str) -> None:
         )
     if found in REVISIONS:
         raise SchemaTooOld(
-            f"{name} has schema {found}, this Athanor uses {CURRENT}: run `athanor ledger upgrade` "
+            f"{name} has schema {found}, this Athanor uses {current()}: run `athanor ledger upgrade` "
             "(it makes a backup first)"
         )
     raise SchemaTooNew(
-        f"{name} has schema {found}, which this Athanor (up to {CURRENT}) does not know: "
+        f"{name} has schema {found}, which this Athanor (up to {current()}) does not know: "
         "install a newer release, `pip install --upgrade athanor-lab`; nothing was changed"
     )
 
@@ -59,8 +64,8 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
 def migrate_within(connection: Connection, name: str) -> tuple[str | None, str]:
     """Do what `migrate` does within a write transaction that is already open."""
     before = version_of(connection)
-    if before == CURRENT:
-        return before, CURRENT
+    if before == current():
+        return before, current()
     if before is not None and before not in REVISIONS:
         check(connection, name)
     # Alembic is needed once in a ledger's life, and takes longer to import than a ledger to open.
@@ -68,8 +73,8 @@ def migrate_within(connection: Connection, name: str) -> tuple[str | None, str]:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, CURRENT)
-    return before, CURRENT
+    command.upgrade(config, current())
+    return before, current()
