@@ -131,16 +131,13 @@ class Hardware:
     def _stop(self, axis: Any, timeout_s: float) -> None:
         stop = getattr(axis, "stop", None)
         if stop is not None:
-            self._settle(stop, timeout_s)
+            self._settle(partial(stop, success=False), timeout_s)
 
     def _settle(self, call: Callable[[], Any], timeout_s: float) -> Any:
         """Call a device method that may be plain or a coroutine function."""
-        if not inspect.iscoroutinefunction(call):
-            result = call()
-            if not inspect.isawaitable(result):
-                return result
-        else:
-            result = call()
+        result = call()
+        if not inspect.isawaitable(result):
+            return result
 
         async def wait() -> Any:
             return await result

@@ -1,0 +1,364 @@
+"""Stop All against the whole chain: executor, worker, recovery process and the SnAr reactor's own controller.
+
+The witness is the controller's log. Every bound is the stated one: the last position change at most 2 s after the
+command (counted from before its interpreter starts), 3 s with a frozen or blocked worker, a frozen holder of the
+ledger's write lock, or a full disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from athanor.instruments.executor import Refused, WorkerLost
+from athanor.instruments.latch import Latch
+from athanor.instruments.line import Line
+
+_path = Path(__file__).parents[1] / "instruments" / "conftest.py"
+_spec = importlib.util.spec_from_file_location("instruments_bench", _path)
+assert _spec is not None and _spec.loader is not None
+instruments_bench = sys.modules.setdefault("instruments_bench", importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(instruments_bench)
+make_bench = instruments_bench.make_bench
+
+pytestmark = pytest.mark.deadline
+
+FAR = {"residence_time": 2.0, "equivalents": 5.0, "concentration": 0.5, "temperature": 120.0}
+TIME_SCALE = 4.0
+"""At 15 degC/s the temperature needs 16 s for its 60 degC: whoever does not stop it is seen to go on."""
+
+
+def until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, f"not seen in {timeout_s} s: {what}"
+        time.sleep(0.02)
+    return answer
+
+
+def moves(bench: Any) -> list[float]:
+    """When a position changed, by the controller's clock."""
+    return [line["mono"] for line in bench.witness() if line["kind"] == "position"]
+
+
+def ask_recovery(bench: Any, verb: str) -> dict[str, Any]:
+    with Line.connect(bench.place.sockets / "recovery.sock") as line:
+        line.send({"id": 1, "verb": verb})
+        return line.receive(time.monotonic() + 5)
+
+
+def begin(bench: Any) -> tuple[Any, Any]:
+    """Start an experiment and return when its axes move."""
+    executor = bench.executor()
+    executor.ensure()
+    intent = bench.intent(FAR)
+    executor.dispatch(intent)
+    until(lambda: len(moves(bench)) > 5, "motion")
+    return executor, intent
+
+
+def stop_all(*arguments: str) -> tuple[float, int, dict[str, Any]]:
+    """Run the command as a person would; when it was given, its exit status and its answer."""
+    given = time.monotonic()
+    command = [sys.executable, "-m", "athanor.console", "stop-all", "--json", "--reason", "test", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return given, done.returncode, json.loads(done.stdout)
+
+
+def assert_stopped(bench: Any, given: float, bound_s: float, name: str, record: Callable[[str, object], None]) -> None:
+    """The last position change came within the bound, far from the target, and nothing moves for a second more."""
+    nothing_moves(bench)
+    last = moves(bench)[-1] - given
+    record(f"{name}: last position change after the command (s)", round(last, 3))
+    assert last < bound_s
+    temperature = [
+        line["position"] for line in bench.witness() if line["kind"] == "position" and line["axis"] == "temperature"
+    ]
+    assert temperature[-1] < FAR["temperature"], "it was stopped, it did not arrive"
+
+
+def nothing_moves(bench: Any, for_s: float = 1.0) -> None:
+    seen = len(moves(bench))
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        assert len(moves(bench)) == seen, "something moved after the stop"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Any]) -> Any:
+    return make_bench(time_scale=TIME_SCALE)
+
+
+@pytest.fixture
+def record(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
+    def keep(name: str, value: object) -> None:
+        record_property(name, value)
+        sys.stdout.write(f"{name}: {value}\n")
+
+    return keep
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python code in a process of its own; returns when it has said something."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        children.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        return process
+
+    yield start
+    for process in children:
+        process.kill()
+        process.communicate()
+
+
+def test_while_moving_then_latched_until_reset(bench: Any, record: Callable[..., None]) -> None:
+    executor, intent = begin(bench)
+    waiting = bench.propose(FAR)
+    early = bench.approve(waiting)
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 2.0, "while moving", record)
+    (one,) = answer["instruments"]
+    record("while moving: confirmed after (s)", one["elapsed_s"])
+    assert (code, one["confirmed"], one["worker"], one["latched"]) == (0, True, "parked", "saved")
+    assert one["positions"] == ask_recovery(bench, "positions")["positions"]
+    executor.wait(intent.experiment_id, bench.ledger)
+    assert bench.state(intent) == "aborted"
+
+    refused = bench.commit(waiting, early)
+    with pytest.raises(Refused) as error:
+        executor.dispatch(refused)
+    assert error.value.code == "latch.engaged"
+    nothing_moves(bench)
+
+    latch = Latch(bench.place)
+    latch.reset("the reactor was looked at", "tester")
+    # Approved before the stop: void, also after the reset.
+    void = bench.propose(FAR)
+    decision = bench.gate.approve(void.id, void.revision, 0)
+    with pytest.raises(Refused) as error:
+        executor.dispatch(bench.commit(void, decision))
+    assert error.value.code == "latch.changed"
+    near = {name: round(at, 6) for name, at in one["positions"].items()}
+    fresh = bench.intent(near)
+    executor.dispatch(fresh)
+    executor.wait(fresh.experiment_id, bench.ledger)
+    assert bench.state(fresh) == "completed"
+
+
+def test_while_the_campaign_is_busy_and_hangs(
+    bench: Any, child: Callable[..., Any], record: Callable[..., None]
+) -> None:
+    """Stands for a planner that fits and a model that does not answer: neither has a part in the stop."""
+    begin(bench)  # Its line to the worker stays open in this process, which does not read it any more.
+    for _ in range(os.cpu_count() or 2):
+        child("print('fitting', flush=True)\nwhile True: sum(i * i for i in range(1000))\n")
+    given, code, _ = stop_all()
+    assert_stopped(bench, given, 2.0, "planner busy on every core", record)
+    assert code == 0
+
+
+def test_with_a_driver_that_blocks_the_run_engine_loop(
+    make_bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Callable[..., None]
+) -> None:
+    site = tmp_path / "site"
+    info = site / "blocking_lab-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blocking-lab\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[athanor.laboratories]\nsnar-blocked = blocking_lab:LABORATORY\n")
+    (site / "blocking_lab.py").write_text(textwrap.dedent(BLOCKING))
+    from athanor.sandbox import laboratory as sandbox_laboratory
+
+    profile = (sandbox_laboratory.LABORATORIES / "snar_flow.profile.yaml").read_text()
+    (site / "snar_blocked.profile.yaml").write_text(profile.replace("snar-flow", "snar-blocked"))
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(str(site))
+
+    bench = make_bench("snar-blocked", time_scale=TIME_SCALE)
+    begin(bench)
+    worker = bench.pid("worker")
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "blocked RunEngine loop", record)
+    (one,) = answer["instruments"]
+    record("blocked RunEngine loop: confirmed after (s)", one["elapsed_s"])
+    assert (code, one["confirmed"], one["worker"]) == (0, True, "killed")
+    until(lambda: not is_alive(worker), "the worker's end", 2.0)
+
+
+BLOCKING = """
+    from pathlib import Path
+    import time
+
+    from athanor.instruments.laboratory import load
+    from athanor.sandbox.laboratory import SimulatedLaboratory
+    from athanor.sandbox.laboratories import snar_flow
+
+
+    class Physics(snar_flow.SnarFlow):
+        name = "snar-blocked"
+
+
+    class Blocking(SimulatedLaboratory):
+        def connect(self, place, options):
+            devices = super().connect(place, options)
+            axis = devices.axes["temperature"]
+
+            def set(value):
+                # A driver as they exist: it starts the motion and waits for its end on the event loop.
+                axis._link.move(axis.name, value)
+                time.sleep(3600)
+
+            axis.set = set
+            return devices
+
+
+    plain = load("snar-flow")
+    LABORATORY = Blocking(
+        Physics(),
+        devices="async",
+        challenge=plain.challenge,
+        reference=plain.reference,
+        folder=Path(__file__).parent,
+    )
+"""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(shown.strip()) and not shown.strip().startswith("Z")
+
+
+def test_with_the_worker_frozen(bench: Any, record: Callable[..., None]) -> None:
+    executor, intent = begin(bench)
+    worker = bench.pid("worker")
+    os.kill(worker, signal.SIGSTOP)
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "worker frozen", record)
+    (one,) = answer["instruments"]
+    record("worker frozen: confirmed after (s)", one["elapsed_s"])
+    assert (code, one["confirmed"], one["worker"]) == (0, True, "killed")
+    try:
+        os.kill(worker, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+    nothing_moves(bench)
+    with pytest.raises(WorkerLost):
+        executor.wait(intent.experiment_id, bench.ledger)
+    assert bench.state(intent) == "in_doubt"
+    executor.ensure()  # A new worker, the latch still engaged.
+    with pytest.raises(Refused) as error:
+        executor.dispatch(bench.intent(FAR))
+    assert error.value.code == "latch.engaged"
+    nothing_moves(bench)
+
+
+def test_with_the_ledger_locked_by_a_frozen_process(
+    bench: Any, child: Callable[..., Any], record: Callable[..., None]
+) -> None:
+    begin(bench)
+    holder = child(
+        """
+        import signal, sqlite3, sys
+        ledger = sqlite3.connect(sys.argv[1], isolation_level=None)
+        ledger.execute("PRAGMA busy_timeout=10000")
+        ledger.execute("BEGIN IMMEDIATE")
+        print("held", flush=True)
+        signal.pause()
+        """,
+        str(bench.ledger.path),
+    )
+    os.kill(holder.pid, signal.SIGSTOP)
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "ledger locked", record)
+    assert (code, answer["confirmed"]) == (0, True)
+
+
+@pytest.fixture
+def small_home(home: Path) -> Iterator[Path]:
+    """The data folder on a file system of 16 MiB of its own; needs the right to mount."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("mounting a small file system needs root on Linux")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield home
+    # Lazily: processes of the test are ended, and their files let go, only after this.
+    subprocess.run(["umount", "-l", str(home)], check=True)
+
+
+def test_with_the_disk_full(
+    small_home: Path, make_bench: Callable[..., Any], tmp_path: Path, record: Callable[..., None]
+) -> None:
+    """Ledger, spool, logs and latch are on a file system without a free block. Only the witness is kept elsewhere."""
+    bench = make_bench(time_scale=TIME_SCALE)
+    witness = tmp_path / "witness.jsonl"
+    witness.touch()
+    (bench.place.directory / "controller.jsonl").symlink_to(witness)
+    begin(bench)
+    with pytest.raises(OSError, match="No space"), (small_home / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "disk full", record)
+    (one,) = answer["instruments"]
+    assert (code, one["confirmed"], one["latched"]) == (0, True, "saved")
+    assert Latch(bench.place).read().engaged
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="sets another process's limits")
+def test_with_no_file_that_may_grow(bench: Any, record: Callable[..., None]) -> None:
+    """Without the right to mount: worker and recovery process may not write beyond 8 KiB of any file.
+
+    That is a full disk for the spool and the ledger; small new files can still be made, unlike on a full disk.
+    """
+    begin(bench)
+    for name in ("worker", "recovery"):
+        resource.prlimit(bench.pid(name), resource.RLIMIT_FSIZE, (8192, 8192))
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "files cannot grow", record)
+    assert (code, answer["confirmed"]) == (0, True)
+
+
+def test_without_its_recovery_process(bench: Any, record: Callable[..., None]) -> None:
+    begin(bench)
+    os.kill(bench.pid("recovery"), signal.SIGKILL)
+    given, code, answer = stop_all()
+    assert_stopped(bench, given, 3.0, "recovery process killed", record)
+    assert (code, answer["confirmed"]) == (0, True), "by the worker's abort and a new recovery process"
+
+
+def test_the_death_of_the_worker_stops_the_axes_and_latches_nothing(bench: Any, record: Callable[..., None]) -> None:
+    begin(bench)
+    killed = time.monotonic()
+    os.kill(bench.pid("worker"), signal.SIGKILL)
+    assert_stopped(bench, killed, 2.0, "worker killed", record)
+    assert not Latch(bench.place).read().engaged
+    assert "died while moving" in (bench.place.directory / "recovery.log").read_text()
+
+
+def test_with_the_controller_dead_nothing_is_confirmed(bench: Any) -> None:
+    begin(bench)
+    os.kill(bench.pid("controller"), signal.SIGKILL)
+    _, code, answer = stop_all()
+    (one,) = answer["instruments"]
+    assert (code, one["confirmed"], one["latched"]) == (1, False, "saved")
+    assert "connect" in one["detail"]
