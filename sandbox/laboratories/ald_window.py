@@ -11,12 +11,14 @@ See docs/laboratories/ald-window.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from athanor.instruments.laboratory import Challenge, Reference
+from athanor.sandbox.laboratory import SimulatedLaboratory
 from athanor.sandbox.physics import AxisModel, ProcessFailed, Readings, SignalModel, Value
 
 GAS_CONSTANT = 8.314  # J/mol/K
@@ -28,14 +30,14 @@ ALONG = np.linspace(0.0, 1.0, 25)  # places where the film is measured, as a fra
 
 # The reactor: a batch of wafers in cross flow.
 SURFACE = 1.2  # m^2
-VOLUME = 6e-3  # m^3
+VOLUME = 12e-3  # m^3
 PRESSURE = 200.0  # Pa, carrier gas
 FLOW = 1.667e-5  # m^3/s at 0 degC and 101325 Pa (1 slm)
 SITES = 4.0e18  # aluminium atoms per m^2 and cycle
-OVERHEAD = 4.0  # s per cycle: valves and pressure recovery of both half-cycles
+OVERHEAD = 6.0  # s per cycle: valves and pressure recovery of both half-cycles
 
 # What is measured.
-METROLOGY_RANGE = 15.0  # %, largest non-uniformity that the thickness map resolves
+METROLOGY_RANGE = 20.0  # %, largest non-uniformity that the thickness map resolves
 WAFER = 0.3  # %, non-uniformity that no recipe removes
 THINNEST = 0.05  # angstrom per cycle, least growth that the thickness map resolves
 
@@ -54,10 +56,10 @@ class Precursor:
 TMA = Precursor(mass=72.09, pressure=8.0, sticking=4.0e-4, energy=8e3)
 WATER = Precursor(mass=18.015, pressure=12.0, sticking=1.5e-4, energy=25e3)
 
-DESORPTION_S, DESORPTION_ENERGY = 0.7, 30e3  # time constant at 200 degC in s; J/mol
+DESORPTION_S, DESORPTION_ENERGY = 0.6, 25e3  # time constant at 200 degC in s; J/mol
 RESERVOIR_S = 0.5  # dose time in s that fills the walls' reservoir of reactant to 63 %
 PARASITIC = 4.0  # angstrom per cycle at the inlet, if nothing were purged
-DECOMPOSITION, DECOMPOSITION_ENERGY, DECOMPOSITION_T = 0.30, 140e3, 325.0  # angstrom per s of dose at the inlet; J/mol
+DECOMPOSITION, DECOMPOSITION_ENERGY, DECOMPOSITION_T = 0.20, 110e3, 325.0  # angstrom per s of dose at the inlet; J/mol
 
 
 @dataclass(frozen=True)
@@ -132,19 +134,25 @@ def figures(dose_time: float, purge_time: float, temperature: float) -> dict[str
     made = film(dose_time, purge_time, temperature)
     growth = made.growth
     mean = float(growth.mean())
-    if mean < THINNEST:
+    if not mean >= THINNEST:
         raise ProcessFailed(f"no film: {mean:.2g} angstrom per cycle is too thin to measure; dose longer or hotter")
-    spread = WAFER + 100.0 * float(growth.max() - growth.min()) / (2.0 * mean)
+    rate, spread = _rate_and_spread(growth, (dose_time, purge_time))
     if spread > METROLOGY_RANGE:
         raise ProcessFailed(f"non-uniformity of {spread:.0f} % is beyond the metrology's range: {_cause(made)}")
-    cycle = 2.0 * (dose_time + purge_time) + OVERHEAD
     moles = TMA.pressure * gas_flow(temperature) * dose_time / (GAS_CONSTANT * (temperature + KELVIN))
     return {
-        "growth_rate": 60.0 * mean / cycle,
+        "growth_rate": rate,
         "growth_per_cycle": mean,
         "non_uniformity": spread,
         "precursor_use": 1e3 * moles * TMA.mass / (0.1 * mean),
     }
+
+
+def _rate_and_spread(growth: npt.NDArray[np.float64], recipe: Sequence[float]) -> tuple[float, float]:
+    """Growth rate in angstrom/min and non-uniformity in percent; the recipe begins with dose and purge time in s."""
+    mean = float(growth.mean())
+    spread = WAFER + 100.0 * float(growth.max() - growth.min()) / (2.0 * mean)
+    return 60.0 * mean / (2.0 * (recipe[0] + recipe[1]) + OVERHEAD), spread
 
 
 def _cause(made: Film) -> str:
@@ -197,3 +205,87 @@ class AldWindow:
             "non_uniformity": truth["non_uniformity"] * uniformity,
             "precursor_use": truth["precursor_use"] / thickness,
         }
+
+
+UNIFORM = 3.0
+"""Largest non-uniformity, in percent, that the ready campaign accepts."""
+
+_LOW = (0.1, 1.0, 100.0)
+_HIGH = (2.0, 12.0, 350.0)
+
+
+def recompute_reference() -> Reference:
+    """The fastest noise-free recipe with a non-uniformity of at most 3 %, found anew in seconds.
+
+    Differential evolution with a penalty on the constraint, polished by sequential quadratic programming.
+    """
+    from scipy.optimize import differential_evolution, minimize
+
+    low, high = np.asarray(_LOW), np.asarray(_HIGH)
+
+    def at(unit: npt.NDArray[np.float64]) -> tuple[float, float]:
+        recipe = [float(value) for value in low + np.clip(unit, 0.0, 1.0) * (high - low)]
+        return _rate_and_spread(film(*recipe).growth, recipe)
+
+    def penalised(unit: npt.NDArray[np.float64]) -> float:
+        rate, spread = at(unit)
+        return -rate + 100.0 * max(0.0, spread - UNIFORM)
+
+    coarse = differential_evolution(penalised, [(0.0, 1.0)] * 3, seed=1, popsize=20, tol=1e-10, maxiter=300)
+    fine = minimize(
+        lambda unit: -at(unit)[0],
+        coarse.x,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * 3,
+        constraints=[{"type": "ineq", "fun": lambda unit: UNIFORM - at(unit)[1]}],
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    point = low + np.clip(fine.x, 0.0, 1.0) * (high - low)
+    values = {axis.name: float(value) for axis, value in zip(AldWindow.axes, point, strict=True)}
+    return Reference(
+        values={name: round(value, 4) for name, value in values.items()},
+        outcomes=AldWindow().truth(values),
+        metric=_METRIC,
+        value=at(fine.x)[0],
+        method=_METHOD,
+        source=_SOURCE,
+    )
+
+
+_METRIC = "growth rate (angstrom/min) without noise, non-uniformity at most 3 %"
+_METHOD = "differential evolution over the campaign's box, then sequential quadratic programming on the constraint"
+_SOURCE = "python -m benchmarks reference_optima"
+_DOCUMENTED = Reference(
+    values={"dose_time": 0.669, "purge_time": 4.446, "temperature": 250.0417},
+    outcomes={
+        "growth_rate": 3.6145959,
+        "growth_per_cycle": 0.9777477,
+        "non_uniformity": 3.0,
+        "precursor_use": 14.6753457,
+    },
+    metric=_METRIC,
+    value=3.6145959,
+    method=_METHOD,
+    source=_SOURCE,
+)
+
+LABORATORY = SimulatedLaboratory(
+    AldWindow(),
+    devices="async",
+    challenge=Challenge(
+        domain="Semiconductors",
+        area="Microelectronics",
+        description=(
+            "A batch reactor grows alumina one atomic layer at a time. Shorter doses and purges make more film per "
+            "minute until doses no longer reach the last wafer and what the purge leaves grows film on its own; a "
+            "cold reactor holds on to its reactants, a hot one decomposes them. Find the fastest recipe whose film is "
+            "still uniform, without losing wafers outside the window."
+        ),
+        sources=(
+            "A. Yanguas-Gil and J. W. Elam, J. Vac. Sci. Technol. A 2014, 32, 031504, doi:10.1116/1.4867441 (coverage)",
+            "R. L. Puurunen, J. Appl. Phys. 2005, 97, 121301, doi:10.1063/1.1940727 (growth per cycle, window)",
+        ),
+    ),
+    reference=lambda: _DOCUMENTED,
+    recompute=recompute_reference,
+)

@@ -213,12 +213,12 @@ _METHOD = (
     "ends of the front by differential evolution, 60 bounds of the E-factor between them by sequential quadratic "
     "programming, area by the trapezoidal rule; values and outcomes are those of the knee"
 )
-_SOURCE = "recomputed by benchmarks/reference_optima.py"
+_SOURCE = "python -m benchmarks reference_optima"
 _DOCUMENTED = Reference(
-    values={"residence_time": 0.5, "equivalents": 1.4, "concentration": 0.5, "temperature": 82.0},
-    outcomes={"sty": 0.0, "e_factor": 0.0},
+    values={"residence_time": 0.5, "equivalents": 1.2951, "concentration": 0.5, "temperature": 91.9439},
+    outcomes={"sty": 11319.7721, "e_factor": 8.5866008},
     metric=_METRIC,
-    value=0.0,
+    value=18577.89,
     method=_METHOD,
     source=_SOURCE,
 )
