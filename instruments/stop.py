@@ -220,14 +220,15 @@ class _Stop:
         deadline = time.monotonic() + START_S
         trouble = "it did not answer"
         for facts in self._greetings(deadline):
-            if process.poll() is not None:
+            if process.poll():
                 trouble = f"it ended at once (status {process.returncode})"
                 break
-            if facts is None or facts.get("pid") != process.pid:
+            if facts is None:
                 continue
             trouble = str(facts.get("trouble") or trouble)
             if facts.get("connected") or trouble.startswith("not connected"):
-                self.steps.append(f"a new recovery process ({process.pid}) was started")
+                # Ours, or one that the worker has started meanwhile: either can stop the hardware.
+                self.steps.append(f"a new recovery process ({facts.get('pid')}) was started")
                 return self._ask_recovery()
         self.steps.append(f"a new recovery process was started, but {trouble}")
         return None

@@ -216,17 +216,24 @@ BLOCKING = """
         name = "snar-blocked"
 
 
+    class Driver:
+        # A driver as they exist: it starts the motion and waits for its end on the event loop.
+
+        parent = None
+
+        def __init__(self, axis):
+            self.axis, self.name = axis, axis.name
+            self.read, self.describe, self.stop = axis.read, axis.describe, axis.stop
+
+        def set(self, value):
+            self.axis._link.move(self.name, value)
+            time.sleep(3600)
+
+
     class Blocking(SimulatedLaboratory):
         def connect(self, place, options):
             devices = super().connect(place, options)
-            axis = devices.axes["temperature"]
-
-            def set(value):
-                # A driver as they exist: it starts the motion and waits for its end on the event loop.
-                axis._link.move(axis.name, value)
-                time.sleep(3600)
-
-            axis.set = set
+            devices.axes["temperature"] = Driver(devices.axes["temperature"])
             return devices
 
 
@@ -350,9 +357,11 @@ def test_the_death_of_the_worker_stops_the_axes_and_latches_nothing(bench: Any, 
     begin(bench)
     killed = time.monotonic()
     os.kill(bench.pid("worker"), signal.SIGKILL)
+    log = bench.place.directory / "recovery.log"
+    until(lambda: log.exists() and "stop sent" in log.read_text(), "the record of the recovery process")
     assert_stopped(bench, killed, 2.0, "worker killed", record)
     assert not Latch(bench.place).read().engaged
-    assert "died while moving" in (bench.place.directory / "recovery.log").read_text()
+    assert "died while moving" in log.read_text()
 
 
 def test_with_the_controller_dead_nothing_is_confirmed(bench: Any) -> None:
