@@ -18,6 +18,9 @@ POLL_S = 0.1
 START_S = 30.0
 """What the calling process may take to start on a busy machine; a call's own time begins after that."""
 
+GRACE_S = 0.5
+"""What the calling process gets on top of a call's timeout to say itself that the time is up, before it is ended."""
+
 
 class ReasoningCancelled(RuntimeError):
     """A model call was abandoned because the campaign is to pause or stop."""
@@ -66,7 +69,7 @@ class LiveCaller:
             self.close()
             return self._failed(body, purpose, "error", "the calling process did not start", 0.0)
         start = time.monotonic()
-        line = self._ask(json.dumps(order).encode() + b"\n", start + timeout_s)
+        line = self._ask(json.dumps(order).encode() + b"\n", start + timeout_s + GRACE_S)
         seconds = time.monotonic() - start
         if line is None:
             self.close()

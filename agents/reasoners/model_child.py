@@ -1,8 +1,8 @@
 """The process that talks to the model endpoint: `python -m athanor.agents.reasoners.model_child`.
 
-It says when it is ready; then one JSON line in, one JSON line out. Its parent ends it when a call takes too long, so that nothing an endpoint does can
-hold the loop. It asks one host only: redirects are not followed, proxies and other tools' environment variables are not
-read, and its transport refuses every other address.
+It says when it is ready; then one JSON line in, one JSON line out. Its parent ends it when a call takes too long, so
+that nothing an endpoint does can hold the loop. It asks one host only: redirects are not followed, proxies and other
+tools' environment variables are not read, and its transport refuses every other address.
 """
 
 from __future__ import annotations
