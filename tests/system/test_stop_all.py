@@ -59,11 +59,11 @@ def ask_recovery(bench: Any, verb: str) -> dict[str, Any]:
         return line.receive(time.monotonic() + 5)
 
 
-def begin(bench: Any) -> tuple[Any, Any]:
+def begin(bench: Any, values: dict[str, float] = FAR) -> tuple[Any, Any]:
     """Start an experiment and return when its axes move."""
     executor = bench.executor()
     executor.ensure()
-    intent = bench.intent(FAR)
+    intent = bench.intent(values)
     executor.dispatch(intent)
     until(lambda: len(moves(bench)) > 5, "motion")
     return executor, intent
@@ -174,6 +174,19 @@ def test_while_the_campaign_is_busy_and_hangs(
     given, code, _ = stop_all()
     assert_stopped(bench, given, 2.0, "planner busy on every core", record)
     assert code == 0
+
+
+def test_with_devices_of_the_classic_family(make_bench: Callable[..., Any], record: Callable[..., None]) -> None:
+    bench = make_bench("qubit-readout", time_scale=40.0, timeout_s=60.0)
+    far = {"drive_amplitude": 150.0, "detuning": 30.0, "integration_time": 1000.0}
+    begin(bench, far)
+    given, code, answer = stop_all()
+    nothing_moves(bench)
+    record("classic devices: last position change after the command (s)", round(moves(bench)[-1] - given, 3))
+    assert moves(bench)[-1] - given < 2.0
+    (one,) = answer["instruments"]
+    assert (code, one["confirmed"], one["worker"]) == (0, True, "parked")
+    assert all(one["positions"][axis] < target for axis, target in far.items())
 
 
 def test_with_a_driver_that_blocks_the_run_engine_loop(
@@ -371,3 +384,20 @@ def test_with_the_controller_dead_nothing_is_confirmed(bench: Any) -> None:
     (one,) = answer["instruments"]
     assert (code, one["confirmed"], one["latched"]) == (1, False, "saved")
     assert "connect" in one["detail"]
+
+
+def test_with_the_controller_frozen_nothing_is_claimed(bench: Any, record: Callable[..., None]) -> None:
+    begin(bench)
+    controller = bench.pid("controller")
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        given, code, answer = stop_all()
+        record("controller frozen: answered after (s)", round(time.monotonic() - given, 3))
+        (one,) = answer["instruments"]
+        assert (code, one["confirmed"], one["latched"]) == (1, False, "saved")
+        assert time.monotonic() - given < 8.0
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    # The stops that were sent meanwhile are the first thing it reads.
+    until(lambda: any(line["kind"] == "stop" for line in bench.witness()), "a stop")
+    nothing_moves(bench)
