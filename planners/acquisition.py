@@ -1,8 +1,10 @@
-"""What a candidate is worth: a BoTorch log acquisition plus viability, advice and distance from refused points.
+"""What a candidate is worth: expected improvement in log space, plus viability, advice and distance from refusals.
 
-All terms live in log space and simply add. Base acquisitions: qLogNEI (one objective), qLogNEHVI (several), both
-from Ament et al., "Unexpected Improvements to Expected Improvement" (2023), and qLogProbabilityOfFeasibility while
-no observed point is likely to be feasible.
+All terms live in log space and simply add. The improvements are those of BoTorch's qLogNEI (one objective) and
+qLogNEHVI (several), from Ament et al., "Unexpected Improvements to Expected Improvement" (2023) and Daulton et al.,
+"Parallel Bayesian Optimization of Multiple Noisy Objectives" (2021), with BoTorch's numerics: averages over joint
+draws of the noise-free outcomes at all known and pending points. While no known point is likely to be feasible, the
+probability of feasibility takes their place.
 """
 
 from __future__ import annotations
@@ -10,16 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from botorch.acquisition import AcquisitionFunction
-from botorch.acquisition.logei import qLogNoisyExpectedImprovement, qLogProbabilityOfFeasibility
-from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
-from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
-from botorch.acquisition.objective import GenericMCObjective
-from botorch.sampling import SobolQMCNormalSampler
+from botorch.acquisition.analytic import _log_ei_helper
+from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+from botorch.utils.safe_math import log_fatplus, logmeanexp
+from botorch.utils.sampling import draw_sobol_normal_samples
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
@@ -27,13 +27,16 @@ from athanor.planners.advice import EPSILON, Advice
 from athanor.planners.hyperparameters import Matrix
 from athanor.planners.pareto import non_dominated
 from athanor.planners.problem import Categorical
+from athanor.planners.process import Conditional
 from athanor.planners.space import Space
 from athanor.planners.surrogate import Surrogate
 from athanor.planners.viability import Viability
 
 SAMPLES = 128
-SAMPLES_MANY = 32
-"""Monte-Carlo samples with one or two, and with three or more objectives (whose hypervolume is dear)."""
+"""Joint draws of the outcomes at known points."""
+
+SMOOTH = 1e-3
+"""Width, in units of the objective's spread, over which an improvement of nothing turns into one."""
 
 LIKELY = 0.5
 """P(all constraints hold) at an observed point from which on improvement, not feasibility, is sought."""
@@ -47,7 +50,7 @@ REFUSED_RADIUS = 0.05
 PROBE = 256
 """Points at which the region of a piece of advice is judged."""
 
-Constraint = Callable[[Tensor], Tensor]
+Term = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,19 @@ class Chosen:
 
 
 class Worth(AcquisitionFunction):
-    """The sum of a base acquisition and the further terms, each a function of rows (b, d)."""
+    """The sum of terms, each a function of rows (b, d) giving (b,)."""
 
-    def __init__(self, base: AcquisitionFunction, terms: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        super().__init__(model=base.model)
-        self.base = base
+    def __init__(self, terms: Sequence[Term]) -> None:
+        super().__init__(model=None)
         self.terms = list(terms)
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the worth (b,) of points (b, 1, d)."""
-        value = self.base(X)
-        for term in self.terms:
-            value = value + term(X.squeeze(-2))
-        return value
+        rows = X.squeeze(-2)
+        total = self.terms[0](rows)
+        for term in self.terms[1:]:
+            total = total + term(rows)
+        return total
 
 
 def choose(
@@ -87,47 +90,26 @@ def choose(
 ) -> Chosen:
     """Build the acquisition for suggestion `number`; `pending` (a, d) and `refused` (r, d) are rows of the space."""
     space, problem = surrogate.space, surrogate.problem
-    constraints, feasibility = _constraints(surrogate)
-    x_pending = torch.as_tensor(pending) if len(pending) else None
-    base: AcquisitionFunction
-    if len(constraints) and float(feasibility.max()) < LIKELY:
+    limits, feasibility = _limits(surrogate)
+    terms: list[Term] = []
+    if limits and float(feasibility.max()) < LIKELY:
         method = "qLogProbabilityOfFeasibility"
-        base = qLogProbabilityOfFeasibility(
-            surrogate.model, constraints, sampler=_sampler(SAMPLES, seed), X_pending=x_pending
-        )
+        terms.append(lambda x: _log_feasibility(surrogate, limits, x))
         seeds = surrogate.rows[np.argsort(-feasibility, kind="stable")[:3]]
-    elif len(problem.objectives) == 1:
-        method = "qLogNEI"
-        base = qLogNoisyExpectedImprovement(
-            surrogate.model,
-            torch.as_tensor(surrogate.rows),
-            sampler=_sampler(SAMPLES, seed),
-            objective=_objective(surrogate),
-            constraints=constraints or None,
-            X_pending=x_pending,
-            prune_baseline=True,
-        )
-        scores = np.where(feasibility >= LIKELY, surrogate.scores(surrogate.rows)[:, 0], -np.inf)
-        seeds = surrogate.rows[np.argsort(-scores, kind="stable")[:2]]
+        refused = np.concatenate([refused, pending])
     else:
-        method = "qLogNEHVI"
-        scores = surrogate.scores(surrogate.rows)
-        front = np.array(non_dominated(np.where(feasibility[:, None] >= LIKELY, scores, -np.inf).tolist()))
-        reference = reference_scores(surrogate, scores[front])
-        spread = np.maximum(scores[front].max(axis=0) - reference, 1e-9 * np.abs(reference) + 1e-12)
-        many = len(problem.objectives) > 2
-        base = qLogNoisyExpectedHypervolumeImprovement(
-            surrogate.model,
-            torch.zeros(len(reference), dtype=torch.double),
-            torch.as_tensor(surrogate.rows),
-            sampler=_sampler(SAMPLES_MANY if many else SAMPLES // 2, seed),
-            objective=_objectives(surrogate, reference, spread),
-            constraints=constraints or None,
-            X_pending=x_pending,
-            prune_baseline=True,
-        )
-        seeds = surrogate.rows[front]
-    terms: list[Callable[[Tensor], Tensor]] = []
+        draws = Draws.build(surrogate, limits, pending, seed)
+        if len(problem.objectives) == 1:
+            method = "qLogNEI"
+            terms.append(draws.improvement())
+            scores = np.where(feasibility >= LIKELY, surrogate.scores(surrogate.rows)[:, 0], -np.inf)
+            seeds = surrogate.rows[np.argsort(-scores, kind="stable")[:2]]
+        else:
+            method = "qLogNEHVI"
+            scores = surrogate.scores(surrogate.rows)
+            front = np.array(non_dominated(np.where(feasibility[:, None] >= LIKELY, scores, -np.inf).tolist()))
+            terms.append(draws.hypervolume_improvement(scores[front]))
+            seeds = surrogate.rows[front]
     if viability is not None:
         terms.append(lambda x: _viability_term(viability, x))
     if len(refused):
@@ -136,7 +118,135 @@ def choose(
     if used:
         count = len(surrogate.observations)
         terms.append(lambda x: _advice_term(space, used, count, x))
-    return Chosen(Worth(base, terms), method, seeds, tuple(notes))
+    return Chosen(Worth(terms), method, seeds, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bounds of one outcome on its model scale, margin included; `outcome` is its place among the outcomes."""
+
+    outcome: int
+    low: float
+    high: float
+
+    def log_probability(self, mean: Tensor, sd: Tensor) -> Tensor:
+        """Return log P(low ≤ outcome ≤ high)."""
+        total = torch.zeros_like(mean)
+        if math.isfinite(self.low):
+            total = total + torch.special.log_ndtr((mean - self.low) / sd)
+        if math.isfinite(self.high):
+            total = total + torch.special.log_ndtr((self.high - mean) / sd)
+        return total
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Joint draws of every outcome at all known and pending rows, and what an outcome elsewhere adds to each draw."""
+
+    surrogate: Surrogate
+    limits: Sequence[Limit]
+    conditionals: Sequence[Conditional]
+    normals: Tensor
+    feasible: Tensor
+
+    @classmethod
+    def build(cls, surrogate: Surrogate, limits: Sequence[Limit], pending: Matrix, seed: int) -> Draws:
+        """Draw from the surrogate; `normals` (s, m) are kept for the outcomes at the point to be judged."""
+        base = torch.as_tensor(np.unique(np.concatenate([surrogate.rows, pending]), axis=0))
+        names = surrogate.problem.outcomes
+        p, m = len(base), len(names)
+        normals = draw_sobol_normal_samples((p + 1) * m, SAMPLES, dtype=torch.double, seed=seed)
+        conditionals = [
+            Conditional.build(surrogate.outcomes[name].process, base, normals[:, i * p : (i + 1) * p])
+            for i, name in enumerate(names)
+        ]
+        feasible = torch.ones(SAMPLES, p, dtype=torch.bool)
+        for limit in limits:
+            at = conditionals[limit.outcome].draws
+            feasible &= (at >= limit.low) & (at <= limit.high)
+        return cls(surrogate, limits, conditionals, normals[:, p * m :], feasible)
+
+    def improvement(self) -> Term:
+        """Return the log of the expected improvement over the best feasible known point."""
+        objective = self.surrogate.problem.objectives[0]
+        i = self.surrogate.problem.outcomes.index(objective.name)
+        limited = any(limit.outcome == i for limit in self.limits)
+        scores = self._score(0, self.conditionals[i].draws)
+        worst = scores.min(dim=1).values
+        best = torch.where(self.feasible, scores, worst.unsqueeze(-1)).max(dim=1).values.unsqueeze(-1)
+        sign = {"maximize": 1.0, "minimize": -1.0}.get(objective.goal or "", 0.0)
+
+        def exact(x: Tensor) -> Tensor:
+            mean, sd = self.conditionals[i].marginal(x)
+            log_gain = _log_ei_helper((sign * mean - best) / sd) + sd.log()
+            return logmeanexp(log_gain + self._log_feasible(x), dim=0)
+
+        def sampled(x: Tensor) -> Tensor:
+            outcomes = self._outcomes(x)
+            log_gain = log_fatplus(self._score(0, outcomes[i]) - best, tau=SMOOTH)
+            return logmeanexp(log_gain + self._log_feasible(x, outcomes), dim=0)
+
+        return exact if sign and not limited else sampled
+
+    def hypervolume_improvement(self, front: Matrix) -> Term:
+        """Return the log of the expected hypervolume improvement; `front` (f, m) are the known best scores."""
+        objectives = self.surrogate.problem.objectives
+        places = [self.surrogate.problem.outcomes.index(o.name) for o in objectives]
+        reference = reference_scores(self.surrogate, front)
+        spread = np.maximum(front.max(axis=0) - reference, 1e-9 * np.abs(reference) + 1e-12)
+
+        def normalised(outcomes: Sequence[Tensor]) -> Tensor:
+            columns = [
+                (self._score(k, outcomes[i]) - float(reference[k])) / float(spread[k]) for k, i in enumerate(places)
+            ]
+            return torch.stack(columns, dim=-1)
+
+        known = normalised([c.draws for c in self.conditionals])
+        known = torch.where(self.feasible.unsqueeze(-1), known, torch.full_like(known, -1.0))
+        cells = FastNondominatedPartitioning(torch.zeros(len(places), dtype=torch.double), known).hypercell_bounds
+        low, high = cells[0].unsqueeze(1), cells[1].unsqueeze(1)  # (s, 1, cells, m)
+
+        def gain(x: Tensor) -> Tensor:
+            outcomes = self._outcomes(x)
+            scores = normalised(outcomes).unsqueeze(-2)  # (s, b, 1, m)
+            sides = log_fatplus(torch.minimum(scores, high) - low, tau=SMOOTH)
+            log_gain = torch.logsumexp(sides.sum(dim=-1), dim=-1)
+            return logmeanexp(log_gain + self._log_feasible(x, outcomes), dim=0)
+
+        return gain
+
+    def _outcomes(self, x: Tensor) -> list[Tensor]:
+        """Return one draw (s, b) per outcome at rows x (b, d), given the draws at known rows."""
+        found = []
+        for i, conditional in enumerate(self.conditionals):
+            mean, sd = conditional.marginal(x)
+            found.append(mean + sd * self.normals[:, i : i + 1])
+        return found
+
+    def _score(self, k: int, outcome: Tensor) -> Tensor:
+        """Return objective k, more is better, of draws on the model's scale.
+
+        One objective to maximise or minimise stays on that scale, where improvement may be relative; a target or
+        several objectives are compared in their own units.
+        """
+        objective = self.surrogate.problem.objectives[k]
+        scale = self.surrogate.outcomes[objective.name].scale
+        if objective.target is not None:
+            return -(scale.from_model(outcome) - objective.target).abs() / scale.spread
+        value = outcome if len(self.surrogate.problem.objectives) == 1 else scale.from_model(outcome)
+        return value if objective.goal == "maximize" else -value
+
+    def _log_feasible(self, x: Tensor, outcomes: Sequence[Tensor] | None = None) -> Tensor:
+        """Return log P(all limits hold) per draw (s, b); an outcome that is also an objective is taken as drawn."""
+        total = torch.zeros(1, dtype=torch.double)
+        objectives = {self.surrogate.problem.outcomes.index(o.name) for o in self.surrogate.problem.objectives}
+        for limit in self.limits:
+            if outcomes is not None and limit.outcome in objectives:
+                width = torch.full((1,), SMOOTH, dtype=torch.double)
+                total = total + limit.log_probability(outcomes[limit.outcome], width)
+            else:
+                total = total + limit.log_probability(*self.conditionals[limit.outcome].marginal(x))
+        return total
 
 
 def reference_scores(surrogate: Surrogate, front: Matrix) -> Matrix:
@@ -148,51 +258,15 @@ def reference_scores(surrogate: Surrogate, front: Matrix) -> Matrix:
     return np.array([i if s is None else s for i, s in zip(inferred.tolist(), stated, strict=True)])
 
 
-def _sampler(samples: int, seed: int) -> SobolQMCNormalSampler:
-    return SobolQMCNormalSampler(torch.Size([samples]), seed=seed)
+def _limits(surrogate: Surrogate) -> tuple[list[Limit], Matrix]:
+    """Return the outcome constraints with a margin, and P(all hold so) at the observed rows.
 
-
-def _objective(surrogate: Surrogate) -> GenericMCObjective:
-    """One objective on the model's scale: a logarithmic scale keeps its order, and improvement there is relative."""
-    objective = surrogate.problem.objectives[0]
-    scale = surrogate.outcomes[objective.name].scale
-    i = surrogate.problem.outcomes.index(objective.name)
-    if objective.target is None:
-        sign = 1.0 if objective.goal == "maximize" else -1.0
-        return GenericMCObjective(lambda samples, X=None: sign * samples[..., i])
-    target, spread = objective.target, scale.spread
-    return GenericMCObjective(lambda samples, X=None: -(scale.from_model(samples[..., i]) - target).abs() / spread)
-
-
-def _objectives(surrogate: Surrogate, reference: Matrix, spread: Matrix) -> GenericMCMultiOutputObjective:
-    """All objectives as scores in their own units, reference at 0, the best of the front at 1."""
-    problem = surrogate.problem
-
-    def scores(samples: Tensor, X: Tensor | None = None) -> Tensor:
-        columns = []
-        for k, objective in enumerate(problem.objectives):
-            y = surrogate.outcomes[objective.name].scale.from_model(
-                samples[..., problem.outcomes.index(objective.name)]
-            )
-            if objective.target is not None:
-                y = -(y - objective.target).abs()
-            elif objective.goal == "minimize":
-                y = -y
-            columns.append((y - float(reference[k])) / float(spread[k]))
-        return torch.stack(columns, dim=-1)
-
-    return GenericMCMultiOutputObjective(scores)
-
-
-def _constraints(surrogate: Surrogate) -> tuple[list[Constraint], Matrix]:
-    """Return functions of samples, negative where a constraint holds with a margin, and P(all hold so) as observed.
-
-    A point can only be reported if the constraint holds there with its probability *after* it was measured, so the
+    A point can only be reported if a constraint holds there with its probability *after* it was measured, so the
     bound is moved inwards by that quantile of the belief that remains at a well-known observed point.
     """
     mean, variance = surrogate.posterior(surrogate.rows)
     sd = np.sqrt(variance)
-    found: list[Constraint] = []
+    limits: list[Limit] = []
     feasibility = np.ones(len(mean))
     for constraint in surrogate.problem.outcome_constraints:
         i = surrogate.problem.outcomes.index(constraint.name)
@@ -200,21 +274,18 @@ def _constraints(surrogate: Surrogate) -> tuple[list[Constraint], Matrix]:
         margin = max(0.0, float(ndtri(constraint.probability))) * float(np.quantile(sd[:, i], 0.25))
         if math.isfinite(low) and math.isfinite(high):
             margin = min(margin, 0.25 * (high - low))
-        low, high = low + margin, high - margin
-        feasibility *= ndtr((high - mean[:, i]) / sd[:, i]) - ndtr((low - mean[:, i]) / sd[:, i])
-        if math.isfinite(low):
-            found.append(partial(_below, i, low))
-        if math.isfinite(high):
-            found.append(partial(_above, i, high))
-    return found, feasibility
+        limit = Limit(i, low + margin, high - margin)
+        feasibility *= ndtr((limit.high - mean[:, i]) / sd[:, i]) - ndtr((limit.low - mean[:, i]) / sd[:, i])
+        limits.append(limit)
+    return limits, feasibility
 
 
-def _below(outcome: int, edge: float, samples: Tensor) -> Tensor:
-    return edge - samples[..., outcome]
-
-
-def _above(outcome: int, edge: float, samples: Tensor) -> Tensor:
-    return samples[..., outcome] - edge
+def _log_feasibility(surrogate: Surrogate, limits: Sequence[Limit], x: Tensor) -> Tensor:
+    total = torch.zeros(len(x), dtype=torch.double)
+    for limit in limits:
+        mean, variance = surrogate.outcomes[surrogate.problem.outcomes[limit.outcome]].process.marginal(x)
+        total = total + limit.log_probability(mean, variance.sqrt())
+    return total
 
 
 def _viability_term(viability: Viability, x: Tensor) -> Tensor:

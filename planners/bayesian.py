@@ -72,7 +72,7 @@ class BayesianPlanner(AskTell):
         """
         key = "\n".join(observation_key(o) for o in self.measured)
         if self._fitted is None or self._fitted[0] != key:
-            with _single_threaded(), manual_seed(self.seed):
+            with single_threaded(), manual_seed(self.seed):
                 self._fitted = (key, build(self._problem, self._space, self.measured))
         return self._fitted[1]
 
@@ -86,7 +86,7 @@ class BayesianPlanner(AskTell):
         except FitFailed as error:
             return self._design(number, "scrambled Sobol", f"scrambled Sobol, since there is no model: {error}")
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
-        with _single_threaded(), manual_seed(seed):
+        with single_threaded(), manual_seed(seed):
             chosen = choose(
                 surrogate,
                 self._viability(surrogate.rows),
@@ -109,7 +109,7 @@ class BayesianPlanner(AskTell):
         rows = self._space.sample(size, self.seed)
         start = (number - 1) % len(rows)
         order = rows[[*range(start, len(rows)), *range(start)]]
-        with _single_threaded():
+        with single_threaded():
             viability = self._viability(self._space.encode([o.values for o in self.measured]))
             if viability is not None:
                 # Step over design points where the process is more likely to fail than to work.
@@ -172,7 +172,7 @@ class BayesianPlanner(AskTell):
             surrogate = self.surrogate()
         except FitFailed:
             return super().best()
-        with _single_threaded():
+        with single_threaded():
             return self._best_from(surrogate)
 
     def _best_from(self, surrogate: Surrogate) -> list[Best]:
@@ -210,7 +210,7 @@ class BayesianPlanner(AskTell):
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Run with one thread: sums are then always taken in the same order, and small matrices are faster so.
 
     Also keeps quiet what needs no one's attention: jitter on a nearly singular matrix, and posterior samples in which

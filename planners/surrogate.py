@@ -1,7 +1,7 @@
-"""The surrogate: one Gaussian process per outcome, on a scale that suits the data, for BoTorch and for people.
+"""The surrogate: one Gaussian process per outcome, on a scale that suits the data.
 
-BoTorch sees standardised (and where the data ask for it, logarithmic) outcomes; everything reported to people is in
-the outcomes' own units.
+Models see standardised (and where the data ask for it, logarithmic) outcomes; everything reported to people is in the
+outcomes' own units.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from botorch.models import ModelListGP, SingleTaskGP
-from gpytorch.kernels import RBFKernel, ScaleKernel
-from gpytorch.means import ConstantMean
+from scipy.special import ndtr
 from torch import Tensor
 
 from athanor.planners.hyperparameters import FitFailed, Hyperparameters, Matrix, fit, last_resort
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
+from athanor.planners.process import Process
 from athanor.planners.protocol import Observation, Predicted
 from athanor.planners.space import Space
 
@@ -69,7 +68,7 @@ class OutcomeModel:
 
     name: str
     scale: Scale
-    model: SingleTaskGP
+    process: Process
     hyperparameters: Hyperparameters
 
 
@@ -85,20 +84,15 @@ class Surrogate:
     notes: list[str] = field(default_factory=list)
     fallback: str | None = None
 
-    @property
-    def model(self) -> ModelListGP:
-        """The models as one BoTorch model, outcomes in the problem's order."""
-        return ModelListGP(*[self.outcomes[name].model for name in self.problem.outcomes])
-
     def posterior(self, rows: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and variance on the models' scales, each (n, m), of the noise-free outcomes at rows (n, d)."""
         x = torch.as_tensor(np.ascontiguousarray(rows))
         means, variances = [], []
         with torch.no_grad():
             for name in self.problem.outcomes:
-                posterior = self.outcomes[name].model.posterior(x)
-                means.append(posterior.mean.squeeze(-1).numpy())
-                variances.append(posterior.variance.squeeze(-1).clamp_min(1e-12).numpy())
+                mean, variance = self.outcomes[name].process.marginal(x)
+                means.append(mean.numpy())
+                variances.append(variance.numpy())
         return np.stack(means, axis=1), np.stack(variances, axis=1)
 
     def predict_rows(self, rows: Matrix) -> tuple[Matrix, Matrix]:
@@ -133,7 +127,7 @@ class Surrogate:
             i = self.problem.outcomes.index(constraint.name)
             low, high = self.bounds(constraint)
             sd = np.sqrt(variance[:, i])
-            columns.append(_normal_cdf((high - mean[:, i]) / sd) - _normal_cdf((low - mean[:, i]) / sd))
+            columns.append(ndtr((high - mean[:, i]) / sd) - ndtr((low - mean[:, i]) / sd))
         return np.stack(columns, axis=1) if columns else np.ones((len(rows), 0))
 
     def bounds(self, constraint: OutcomeConstraint) -> tuple[float, float]:
@@ -168,8 +162,8 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
             fallback = f"fixed hyper-parameters for {name} ({failure})"
         if scale.is_log:
             notes.append(f"{name} is modelled on a logarithmic scale")
-        model = _model(rows, scale.to_model(y), hyperparameters, space)
-        outcomes[name] = OutcomeModel(name, scale, model, hyperparameters)
+        process = Process.build(rows, scale.to_model(y), hyperparameters, space.groups)
+        outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
     complete = list(observations)
     return Surrogate(
         problem=problem,
@@ -221,26 +215,6 @@ def _fit_outcome(
     return scale, last_resort(rows, scale.to_model(y), space.groups, noise), failure
 
 
-def _model(rows: Matrix, y: Matrix, found: Hyperparameters, space: Space) -> SingleTaskGP:
-    kernel = ScaleKernel(RBFKernel(ard_num_dims=space.width))
-    kernel.outputscale = found.scale
-    kernel.base_kernel.lengthscale = torch.as_tensor(found.lengths[space.groups])
-    mean = ConstantMean()
-    mean.initialize(constant=found.mean)
-    model = SingleTaskGP(
-        torch.as_tensor(rows),
-        torch.as_tensor(y).unsqueeze(-1),
-        train_Yvar=torch.as_tensor(found.noise).unsqueeze(-1),
-        covar_module=kernel.double(),
-        mean_module=mean.double(),
-        outcome_transform=None,
-    )
-    model.eval()
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model
-
-
 def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, optimism: float) -> Matrix:
     if objective.target is None:
         sign = 1.0 if objective.goal == "maximize" else -1.0
@@ -248,7 +222,3 @@ def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, op
     target = scale.bound(objective.target)
     moved = np.where(np.abs(mean - target) <= optimism * sd, target, mean + np.sign(target - mean) * optimism * sd)
     return -np.abs(scale.from_model(torch.as_tensor(moved)).numpy() - objective.target)
-
-
-def _normal_cdf(z: Matrix) -> Matrix:
-    return torch.special.ndtr(torch.as_tensor(z)).numpy()
