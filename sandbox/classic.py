@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from bluesky.protocols import Location
 from ophyd import Component, Device, Kind, Signal
 from ophyd.status import Status
 
@@ -53,6 +54,7 @@ class ClassicAxis(Device):
         self._link = link
         self._timeout_s = timeout_s
         self._is_stop_success = True
+        self._setpoint: Value = model.rest
         self.readback.name = model.name
         self.readback._unit = model.unit
         self.readback._source = f"controller://{link.laboratory}/{model.name}"
@@ -71,9 +73,14 @@ class ClassicAxis(Device):
         reading: dict[str, dict[str, Any]] = super().read()
         return reading
 
+    def locate(self) -> Location[Any]:
+        """Where the axis was last sent by us, and where it is."""
+        return {"setpoint": self._setpoint, "readback": self.position}
+
     def set(self, value: Value) -> Status:
         """Move. The status ends with an error when the axis is stopped, is late, or the connection is gone."""
         self._is_stop_success = True
+        self._setpoint = value
         status = Status(obj=self, timeout=self._timeout_s)
 
         def judge(done: dict[str, Any]) -> Exception | None:

@@ -61,7 +61,8 @@ class SimulatedAxis(StandardReadable, AsyncLocatable[Any], Movable[Any], Stoppab
         backend = ControllerSignal(
             datatype, f"controller://{link.laboratory}/{model.name}", model.rest, model.unit, getter=self._position
         )
-        with self.add_children_as_readables(Format.HINTED_SIGNAL):
+        # Uncached: a staged signal would be read from its last subscription, not from the controller.
+        with self.add_children_as_readables(Format.HINTED_UNCACHED_SIGNAL):
             self.readback: SignalR[Any] = SignalR(backend)
         super().__init__(name=model.name)
 
@@ -122,7 +123,7 @@ class SimulatedDetector(StandardReadable, Triggerable):
         self._link = link
         self._timeout_s = timeout_s
         self._backends: dict[str, ControllerSignal] = {}
-        with self.add_children_as_readables(Format.HINTED_SIGNAL):
+        with self.add_children_as_readables(Format.HINTED_UNCACHED_SIGNAL):
             for signal in signals.values():
                 datatype = Array1D[np.float64] if signal.length else float
                 backend = ControllerSignal(
