@@ -120,7 +120,7 @@ class Inquiry:
         c = self.context
         asked = [e for e in c.ledger.events(c.id) if e.kind == "asked"]
         self._store(asked)
-        if c.reasoner is None or not self._is_due(asked):
+        if c.reasoner is None or not self._is_due():
             return
         situation = self._situation()
         if situation is None:
@@ -173,16 +173,17 @@ class Inquiry:
         confirm = {e.id for e in c.ledger.experiments(c.id) if e.purpose == "confirm"}
         return sum(bool(o.outcomes) and o.experiment_id not in confirm for o in c.observations())
 
-    def _is_due(self, asked: list[Any]) -> bool:
+    def _is_due(self) -> bool:
         c = self.context
         if c.spec.hypotheses.share == 0 or self._open():
             return False
         if self._confirmatory_left() < 2 * FEWEST_BLOCKS:
             return False
         explored = self._explored()
-        if not asked:
+        tried = [int(e.body["explored"]) for e in c.ledger.events(c.id) if e.kind in ("asked", "effects_failed")]
+        if not tried:
             return explored >= max(8, 2 * (len(c.problem.parameters) + 1))
-        return explored >= int(asked[-1].body["explored"]) + BETWEEN
+        return explored >= tried[-1] + BETWEEN
 
     def _situation(self) -> Situation | None:
         """What a reasoner may see; None when planning was abandoned or there is nothing to read off yet."""
@@ -199,7 +200,7 @@ class Inquiry:
         except PlanningCancelled:
             return None
         except PlanningFailed as error:
-            c.ledger.add_event(c.id, "effects_failed", {"reason": str(error)})
+            c.ledger.add_event(c.id, "effects_failed", {"reason": str(error), "explored": self._explored()})
             return None
         calls = c.ledger.model_calls(c.id)
         budget = c.spec.budget
