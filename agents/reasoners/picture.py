@@ -72,4 +72,7 @@ def normal_cdf(z: float) -> float:
 
 def read_picture(effects: Mapping[str, Any] | None) -> Picture | None:
     """Read the JSON form of a picture; None where there is none. Raises pydantic.ValidationError if it is malformed."""
-    return None if effects is None else Picture.model_validate(dict(effects))
+    if effects is None:
+        return None
+    # The point the effects are stated around travels beside them, as the situation's base point.
+    return Picture.model_validate({name: value for name, value in effects.items() if name != "incumbent"})
