@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.console import wording
+
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
-    from athanor.memory.records import Campaign, Evidence, Experiment, Hypothesis, Observation, Registration
+    from athanor.memory.records import Campaign, Event, Evidence, Experiment, Hypothesis, Observation, Registration
     from athanor.planners.problem import Problem
 
 WAITING_FOR_PERSON = ("proposed", "in_doubt")
@@ -66,7 +68,7 @@ class Overview:
     deadline_s: float | None
     cost: float | None
     tokens: int
-    events: Sequence[str] = field(default_factory=tuple)
+    recent: Sequence[str]
 
     @property
     def is_finished(self) -> bool:
@@ -93,7 +95,9 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
     experiments = ledger.experiments(campaign.id)
     observations = ledger.observations(campaign.id)
     calls = ledger.model_calls(campaign.id)
-    counts = Counter(item.state for item in experiments)
+    hypotheses, registrations = ledger.hypotheses(campaign.id), ledger.registrations(campaign.id)
+    evidence, events = ledger.evidence(campaign=campaign.id), ledger.events(campaign.id)
+    counts: Counter[str] = Counter(item.state for item in experiments)
     budget = campaign.spec.get("budget", {})
     wall_time = budget.get("wall_time")
     costs = [call.cost for call in calls if call.cost is not None]
@@ -111,16 +115,17 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
             for item in latest(observations)
             if item.experiment_id is not None and item.outcomes
         },
-        hypotheses=hypothesis_lines(
-            ledger.hypotheses(campaign.id), ledger.registrations(campaign.id), ledger.evidence(campaign=campaign.id)
-        ),
+        hypotheses=hypothesis_lines(hypotheses, registrations, evidence),
         waiting=[item for item in experiments if item.state in WAITING_FOR_PERSON],
         underway=[item for item in experiments if item.state in ("approved", "dispatched", "running")],
         failures=sum(counts[state] for state in ("failed", "aborted", "stopped_early", "refused")),
         deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
         cost=sum(costs) if costs else None,
         tokens=sum(call.tokens_in + call.tokens_out for call in calls),
-        events=tuple(event_text(event.kind, event.body) for event in ledger.events(campaign.id)[-6:]),
+        recent=[
+            text
+            for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
+        ],
     )
 
 
@@ -247,10 +252,41 @@ def log_thresholds(body: Mapping[str, Any] | None) -> tuple[float | None, float 
     return side("support"), side("refute")
 
 
-def event_text(kind: str, body: Mapping[str, Any]) -> str:
-    """Write one event as a short line."""
-    for key in ("text", "detail", "message", "reason"):
-        if body.get(key):
-            return f"{kind.replace('_', ' ')}: {body[key]}"
-    rest = ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, str | int | float))
-    return f"{kind.replace('_', ' ')}{': ' + rest if rest else ''}"
+def happenings(
+    problem: Problem,
+    observations: Sequence[Observation],
+    hypotheses: Sequence[Hypothesis],
+    registrations: Sequence[Registration],
+    evidence: Sequence[Evidence],
+    events: Sequence[Event],
+) -> list[tuple[datetime, str]]:
+    """Return what happened, as short lines in the order of time: results, registrations, verdicts, interruptions."""
+    lines: list[tuple[datetime, str]] = []
+    for item in observations:
+        if item.experiment_id is None:
+            continue
+        number = item.experiment_id.rpartition(".")[2]
+        results = ", ".join(
+            f"{name} {wording.measured(mean, sem, problem.unit(name))}"
+            for name, (mean, sem) in outcomes_of(item).items()
+        )
+        lines.append((item.created_at, f"#{number} {item.status.replace('_', ' ')}: {results or item.reason or ''}"))
+    statements = {item.id: item for item in hypotheses}
+    last: dict[str, datetime] = {}
+    for registration in registrations:
+        hypothesis = statements[registration.hypothesis_id]
+        short = hypothesis.id.rpartition(".")[2]
+        lines.append((registration.created_at, f"{short} registered: {hypothesis.statement}"))
+        times = [row.created_at for row in evidence if row.registration_id == registration.id]
+        last[hypothesis.id] = max(times, default=registration.created_at)
+    for hypothesis in hypotheses:
+        if hypothesis.state in ("supported", "refuted", "inconclusive", "void"):
+            short = hypothesis.id.rpartition(".")[2]
+            at = last.get(hypothesis.id, hypothesis.created_at)
+            lines.append((at, f"{short} {hypothesis.state}: {hypothesis.reason or hypothesis.statement}"))
+    for event in events:
+        if event.kind == "resumed":
+            lines.append((event.created_at, "resumed"))
+        elif event.body.get("fallback"):
+            lines.append((event.created_at, f"fallback: {event.body['fallback']}"))
+    return sorted(lines, key=lambda pair: pair[0])

@@ -126,9 +126,8 @@ def panel(view: Overview, note: str | None = None) -> RenderableType:
     grid.add_row("now", _now(view))
     if view.waiting and (note or view.campaign.autonomy == "approve_each"):
         grid.add_row("waiting", _waiting(view))
-    if view.events:
-        for index, text in enumerate(view.events[-3:]):
-            grid.add_row("events" if index == 0 else "", f"[quiet]{output.plain(text)}[/]")
+    for index, text in enumerate(view.recent):
+        grid.add_row("last" if index == 0 else "", f"[quiet]{output.plain(text)}[/]")
     parts: list[Any] = [grid]
     if note:
         parts.append(f"\n[warn]{output.plain(note)}[/]")

@@ -55,7 +55,12 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
         for view in views
     ]
     output.show(
-        output.table(("campaign", "state", "used", "best so far", "", "started", "name"), rows, right=("used",))
+        output.table(
+            ("campaign", "state", "used", "best so far", "", "started", "name"),
+            rows,
+            right=("used",),
+            whole=("campaign", "state", "used"),
+        )
     )
 
 
@@ -133,7 +138,7 @@ def show(
             for line in view.hypotheses
         ]
         columns = ("", "verdict", "hypothesis", "prior", "e for", "e against")
-        output.show(output.table(columns, rows, right=("prior", "e for", "e against")))
+        output.show(output.table(columns, rows, right=("prior", "e for", "e against"), whole=("", "verdict", "prior")))
     _show_waiting(opened, view)
 
 
@@ -209,14 +214,18 @@ def results(
         _write_csv(problem, collected["experiments"])
         return
     parameters, outcomes = list(problem.names), list(problem.outcomes)
-    heads = [f"{name} [{unit}]" if (unit := problem.unit(name)) else name for name in (*parameters, *outcomes)]
+    heads = [f"{name}\n[{unit}]" if (unit := problem.unit(name)) else name for name in (*parameters, *outcomes)]
     rows = []
     for item in collected["experiments"]:
         cells = [wording.number(item["values"].get(name)) for name in parameters]
         cells += [wording.measured(*_pair(item["outcomes"].get(name))) for name in outcomes]
         rows.append((item["id"].rpartition(".")[2], output.state(item["state"]), item["source"], *cells))
     plain_heads = [output.plain(head) for head in heads]
-    output.show(output.table(("#", "state", "source", *plain_heads), rows, right=("#", *plain_heads)))
+    output.show(
+        output.table(
+            ("#", "state", "source", *plain_heads), rows, right=("#", *plain_heads), whole=("#", "state", "source")
+        )
+    )
 
 
 def _pair(entry: Any) -> tuple[float | None, float | None]:
@@ -285,7 +294,7 @@ def challenges(json: context.JsonOption = False) -> None:
     """
     from athanor.instruments import laboratory
 
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name in laboratory.names():
         lab = laboratory.load(name)
         profile = lab.profile()

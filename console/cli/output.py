@@ -37,8 +37,14 @@ def say(text: RenderableType = "", *, style: str | None = None) -> None:
 
 
 def show(item: RenderableType) -> None:
-    """Print a result for people, on standard output."""
-    console().print(item, soft_wrap=isinstance(item, str))
+    """Print a result for people, on standard output. In a file or a pipe a table is as wide as it needs to be."""
+    target = console()
+    if not isinstance(item, str) and not target.is_terminal:
+        from rich.measure import Measurement
+
+        unbounded = target.options.update(max_width=2000)
+        target.width = max(target.width, Measurement.get(target, unbounded, item).maximum)
+    target.print(item, soft_wrap=isinstance(item, str))
 
 
 def plain(text: str) -> str:
@@ -56,14 +62,18 @@ def emit(result: Any) -> None:
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> RenderableType:
-    """Return a quiet table: no boxes, bold heads, the named columns to the right."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = (), whole: Sequence[str] = ()
+) -> RenderableType:
+    """Return a quiet table: no boxes, bold heads, the columns `right` to the right, those in `whole` never broken."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     result = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for column in columns:
-        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        result.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in whole
+        )
     for row in rows:
         result.add_row(*row)
     return result

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from athanor.console.cli import context, output
 from athanor.console.cli.failures import Refused
+
+if TYPE_CHECKING:
+    from athanor.memory.places import InstrumentPlace
 
 PANEL = "Safety"
 
@@ -60,20 +64,20 @@ def reset_stop(
     output.say(f"[good]✓[/] [name]{name}[/] is released. Approvals from before the stop are void; approve again.")
 
 
-def _is_engaged(place: context.InstrumentPlace) -> bool:
+def _is_engaged(place: InstrumentPlace) -> bool:
     from athanor.instruments.latch import Latch
 
     return bool(Latch(place).read().engaged)
 
 
-def _places(ledger: str | None) -> list[context.InstrumentPlace]:
+def _places(ledger: str | None) -> list[InstrumentPlace]:
     """Every instrument we can know of: beside the chosen ledger, in the home, and those that are running."""
     from athanor.memory import places
 
     bases = {places.home(), context.ledger_path(context.ledger_url(ledger)).resolve().parent}
     for note in places.runtime_dir().glob("*/place.json"):
         bases.add(_directory(note).parent.parent)
-    found: dict[str, context.InstrumentPlace] = {}
+    found: dict[str, InstrumentPlace] = {}
     for base in sorted(bases):
         for folder in sorted((base / "instruments").glob("*")):
             if folder.is_dir():
@@ -82,7 +86,7 @@ def _places(ledger: str | None) -> list[context.InstrumentPlace]:
     return list(found.values())
 
 
-def _directory(note: context.Path) -> context.Path:
+def _directory(note: Path) -> Path:
     import json
 
-    return context.Path(json.loads(note.read_text(encoding="utf-8"))["directory"])
+    return Path(json.loads(note.read_text(encoding="utf-8"))["directory"])

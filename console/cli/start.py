@@ -98,7 +98,7 @@ def _next_commands(ledger: Ledger, campaign_id: str) -> None:
 
 
 def _hint(typed: str, purpose: str) -> None:
-    output.say(f"  [command]{output.plain(typed)}[/]  [quiet]{output.plain(purpose)}[/]")
+    output.say(f"  [quiet]{output.plain(purpose + ':'):<34}[/] [command]{output.plain(typed)}[/]")
 
 
 def _ready_campaign(name: str) -> Path:
@@ -169,6 +169,7 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     from athanor.agents import fitting
     from athanor.agents.spec import load
     from athanor.console import wording
+    from athanor.planners.problem import Continuous, Integer
 
     spec = load(file)
     _, profile = fitting.resolve(spec)
@@ -177,7 +178,7 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     knobs = []
     for parameter in problem.parameters:
         unit = f" {parameter.unit}" if parameter.unit else ""
-        if parameter.kind in ("continuous", "integer"):
+        if isinstance(parameter, Continuous | Integer):
             knobs.append(f"{parameter.name} {wording.number(parameter.low)} … {wording.number(parameter.high)}{unit}")
         else:
             knobs.append(f"{parameter.name} {', '.join(wording.number(v) for v in parameter.values)}{unit}")

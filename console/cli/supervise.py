@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from athanor.console.cli import context, output
 from athanor.console.cli.failures import Refused
+
+if TYPE_CHECKING:
+    from athanor.governance.gate import SettledState
+    from athanor.memory.ledger import Ledger
+    from athanor.memory.records import Request
 
 PANEL = "Supervise"
 
@@ -132,7 +137,12 @@ def propose(
     _hint_if_not_driven(opened, campaign.id)
 
 
-OUTCOMES_OF_DOUBT = ("completed", "failed", "aborted", "not-started")
+OUTCOMES_OF_DOUBT: dict[str, SettledState] = {
+    "completed": "completed",
+    "failed": "failed",
+    "aborted": "aborted",
+    "not-started": "not_started",
+}
 
 
 def settle(
@@ -151,7 +161,7 @@ def settle(
         raise typer.BadParameter(f"{as_state!r} is not one of {', '.join(OUTCOMES_OF_DOUBT)}", param_hint="--as")
     opened = context.open_ledger(ledger)
     experiment = context.find_experiment(opened, experiment_id)
-    context.gate(opened).settle(experiment_id, state.replace("-", "_"), reason)
+    context.gate(opened).settle(experiment_id, OUTCOMES_OF_DOUBT[state], reason)
     _done(json, f"[good]✓[/] settled [name]{experiment_id}[/] as {state}", experiment.campaign_id, experiment_id, state)
     _hint_if_not_driven(opened, experiment.campaign_id)
 
@@ -186,7 +196,7 @@ def cancel(
     _request(campaign_id, "cancel", "will be cancelled", ledger, json)
 
 
-def _request(campaign_id: str, verb: str, promise: str, ledger: str | None, json: bool) -> None:
+def _request(campaign_id: str, verb: Request, promise: str, ledger: str | None, json: bool) -> None:
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
     if campaign.state in ("succeeded", "failed", "cancelled"):
@@ -205,12 +215,12 @@ def _done(json: bool, text: str, campaign: str, experiment: str, state: str) -> 
     output.say(text)
 
 
-def _say_approve(ledger: context.Ledger, experiment_id: str, revision: str) -> None:
+def _say_approve(ledger: Ledger, experiment_id: str, revision: str) -> None:
     typed = context.command("approve", f"{experiment_id}@{revision[:8]}", ledger=context.ledger_flag(ledger))
     output.say(f"  To approve it:  [command]{output.plain(typed)}[/]")
 
 
-def _hint_if_not_driven(ledger: context.Ledger, campaign_id: str) -> None:
+def _hint_if_not_driven(ledger: Ledger, campaign_id: str) -> None:
     """Say how to go on when no process drives the campaign, since a decision alone starts nothing."""
     from datetime import UTC, datetime
 

@@ -9,6 +9,7 @@ from athanor.console.report import charts
 from athanor.console.report.data import BestPoint, Outcome, ReportData
 from athanor.console.report.markup import Child, Markup, join, tag
 from athanor.console.wording import MISSING, count, duration, measured, moment, number, pretty_unit, settings
+from athanor.planners.problem import Continuous, Integer
 
 
 def named(name: str, unit: str | None) -> Markup:
@@ -265,17 +266,17 @@ def problem_section(data: ReportData) -> Markup:
     problem = data.problem
     rows: list[list[Child]] = []
     for p in problem.parameters:
-        if p.kind in ("continuous", "integer"):
+        if isinstance(p, Continuous | Integer):
             scale = (
                 ", logarithmic"
-                if p.kind == "continuous" and p.log
+                if isinstance(p, Continuous) and p.log
                 else ", whole numbers"
-                if p.kind == "integer"
+                if isinstance(p, Integer)
                 else ""
             )
-            span = f"{number(p.low)} … {number(p.high)}{scale}"  # type: ignore[union-attr]
+            span = f"{number(p.low)} … {number(p.high)}{scale}"
         else:
-            span = ", ".join(number(value) for value in p.values)  # type: ignore[union-attr]
+            span = ", ".join(number(value) for value in p.values)
         rows.append([p.name, span, pretty_unit(p.unit) or MISSING, "knob"])
     for o in problem.objectives:
         goal = f"bring to {number(o.target)}" if o.target is not None else str(o.goal)
@@ -292,8 +293,7 @@ def problem_section(data: ReportData) -> Markup:
                 "bound",
             ]
         )
-    for c in problem.linear_constraints:
-        rows.append([MISSING, str(c), MISSING, "bound"])
+    rows += [[MISSING, str(linear), MISSING, "bound"] for linear in problem.linear_constraints]
     table = data_table(["name", "range or goal", "unit", "role"], rows, [False] * 4)
     approval = {
         "approve_each": "a person approved each experiment",

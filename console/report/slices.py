@@ -38,7 +38,11 @@ def _curve(item: Slice, parameter: Continuous | Integer | Ordinal, y: Scale, lef
     xs = [float(value) for value in item.positions]
     log = isinstance(parameter, Continuous) and parameter.log
     x = Scale(min(xs), max(xs), left, WIDTH - 8, log=log)
-    clip = lambda value: min(max(value, y.low), y.high)  # noqa: E731 - a band beyond the axis is cut at its edge
+
+    def clip(value: float) -> float:
+        # A band beyond the axis is cut at its edge.
+        return min(max(value, y.low), y.high)
+
     top = [(x(a), y(clip(m + 2 * s))) for a, m, s in zip(xs, item.mean, item.sd, strict=True)]
     low = [(x(a), y(clip(m - 2 * s))) for a, m, s in zip(xs, item.mean, item.sd, strict=True)]
     parts: list[Child] = [path([*top, *reversed(low)], "band ember", closed=True)]
