@@ -43,7 +43,9 @@ class Job:
     ends: str | None = None
     """Why it is to end before its time."""
     lost: str | None = None
+    wants_pause: bool = False
     is_pausing: bool = False
+    """The RunEngine has been asked to pause: until it has, an abort is left to its own thread."""
     bounds: list[tuple[str, str]] = field(default_factory=list)
     """Its start and stop documents, as far as they are spooled."""
     over: threading.Event = field(default_factory=threading.Event)
@@ -127,9 +129,9 @@ class Engine:
             job = self._job
             if job is None or job.ends is not None:
                 raise Refused("run.none", "nothing is running that could be paused")
-            if job.is_pausing:
+            if job.wants_pause:
                 return
-            job.is_pausing = True
+            job.wants_pause = True
         threading.Thread(target=self._pause, args=(job,), name="pause", daemon=True).start()
 
     def resume(self) -> None:
@@ -172,11 +174,21 @@ class Engine:
                 return
 
     def _pause(self, job: Job) -> None:
-        try:
-            self.RE.request_pause()
-        except (TransitionError, RuntimeError) as error:
-            log.warning("pause: %s", error)
-            job.is_pausing = False
+        # Before its first checkpoint a run cannot be resumed, and a pause would abort it.
+        while self._job is job and job.ends is None:
+            if self.RE.state == "running" and self.RE.resumable:
+                with self._guard:
+                    if job.ends is not None:
+                        return
+                    job.is_pausing = True
+                try:
+                    self.RE.request_pause()
+                    return
+                except (TransitionError, RuntimeError) as error:
+                    log.debug("pause: %s", error)
+                    job.is_pausing = False
+            if job.over.wait(0.005):
+                return
 
     # -- the RunEngine's own thread ------------------------------------------------------------------------------------
 
@@ -265,7 +277,7 @@ class Engine:
                 return
             self._set_state("paused")
             command = self._commands.get() if job.ends is None else "abort"
-            job.is_pausing = False
+            job.wants_pause = job.is_pausing = False
             self._set_state("running")
             step = self.RE.resume if command == "resume" else lambda: self.RE.abort(job.ends or "aborted")
 
