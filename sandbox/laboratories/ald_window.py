@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +220,9 @@ def recompute_reference() -> Reference:
 
     Differential evolution with a penalty on the constraint, polished by sequential quadratic programming.
     """
-    from scipy.optimize import differential_evolution, minimize
+    from scipy import optimize
+
+    search: Any = optimize  # its published types know no plain array
 
     low, high = np.asarray(_LOW), np.asarray(_HIGH)
 
@@ -231,8 +234,8 @@ def recompute_reference() -> Reference:
         rate, spread = at(unit)
         return -rate + 100.0 * max(0.0, spread - UNIFORM)
 
-    coarse = differential_evolution(penalised, [(0.0, 1.0)] * 3, seed=1, popsize=20, tol=1e-10, maxiter=300)
-    fine = minimize(
+    coarse = search.differential_evolution(penalised, [(0.0, 1.0)] * 3, seed=1, popsize=20, tol=1e-10, maxiter=300)
+    fine = search.minimize(
         lambda unit: -at(unit)[0],
         coarse.x,
         method="SLSQP",

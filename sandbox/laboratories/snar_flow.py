@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,7 +157,9 @@ def recompute_reference(points: int = 60) -> Reference:
     the area under that curve by the trapezoidal rule. The knee is the front's point farthest from the line through its
     ends. Takes about two minutes.
     """
-    from scipy.optimize import differential_evolution, minimize
+    from scipy import optimize
+
+    search: Any = optimize  # its published types know no plain array
 
     physics = SnarFlow()
     names = [axis.name for axis in physics.axes]
@@ -167,7 +170,7 @@ def recompute_reference(points: int = 60) -> Reference:
         return physics.truth(dict(zip(names, map(float, point), strict=True)))
 
     def extreme(name: str, sign: float) -> npt.NDArray[np.float64]:
-        found = differential_evolution(
+        found = search.differential_evolution(
             lambda unit: sign * at(unit)[name], [(0.0, 1.0)] * 4, seed=1, popsize=10, tol=1e-10, maxiter=200
         )
         return np.asarray(found.x, dtype=float)
@@ -180,7 +183,7 @@ def recompute_reference(points: int = 60) -> Reference:
     for bound in bounds[1:]:
         best = front[-1]
         for start in (front[-1], fastest, 0.5 * (front[-1] + fastest)):
-            found = minimize(
+            found = search.minimize(
                 lambda unit: -at(unit)["sty"] / 1e4,
                 start,
                 method="SLSQP",
