@@ -1,7 +1,7 @@
 """The ladder of Stop All for one instrument, as the recovery process goes down it.
 
-Latch in memory; then, at once and side by side, engage the latch file, tell the worker to abort, call `stop()` on
-every axis. Without a confirmed standstill after `StopLine.GRACE_S` the worker is killed and everything stopped again.
+At once and side by side: call `stop()` on every axis, tell the worker to abort (it latches in memory), engage the latch
+file. Without a confirmed standstill after `StopLine.GRACE_S` the worker is killed and everything stopped again.
 A standstill is confirmed when the worker is idle or dead *and after that* the instrument itself says twice that
 nothing moves.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from athanor.instruments.abort import Abort, Worker
 from athanor.instruments.deadlines import outcome, spawn
 from athanor.instruments.hardware import Hardware
-from athanor.instruments.latch import Latch, LatchState
+from athanor.instruments.latch import UNKNOWN, Latch, LatchState
 
 
 class StopLine:
@@ -64,12 +64,13 @@ class _Descent:
 
     def __init__(self, line: StopLine, reason: str, by: str) -> None:
         self.line = line
+        self.reason, self.by = reason, by
         self.began = time.monotonic()
         self.end = self.began + line.LIMIT_S
-        line.latch.hold(reason, by)
-        self.saving = spawn(lambda: line.latch.engage(reason, by), "latch")
-        self.abort = Abort(line._socket, reason, by, self.end)
+        # The disk comes last and in a thread of its own: one that does not answer must hold nothing up.
         self.stops = [(line.hardware.generation, self.began, spawn(line.hardware.stop, "stop"))]
+        self.abort = Abort(line._socket, reason, by, self.end)
+        self.saving = spawn(lambda: line.latch.engage(reason, by), "latch")
         line.hardware.retry_now()
         self.worker = line._worker()
         self.killed = False
@@ -144,7 +145,9 @@ class _Descent:
         if back is not None:
             notes.extend(f"{axis} cannot be read: {wrong}" for axis, wrong in sorted(back.failures.items()))
         latch, _ = outcome(self.saving, max(self.end, time.monotonic() + 0.5))
-        latch = latch or self.line.latch.read()
+        if latch is None:
+            detail = "the disk has not answered in time"
+            latch = LatchState(UNKNOWN, True, self.reason, self.by, saved=False, detail=detail)
         if not latch.saved:
             notes.append(f"the latch is held in memory only: {latch.detail}")
         return {

@@ -164,7 +164,7 @@ class Recovery:
                 reason = str(message.get("reason") or "no reason given")
                 by = str(message.get("by") or "unknown")
                 report = self.line.stop_all(reason, by)
-                self.note(f"stop all by {by} ({reason}): {report}")
+                spawn(lambda: self.note(f"stop all by {by} ({reason}): {report}"), "note")  # the disk may hang
                 return {"ok": True, **report}
             case "positions":
                 back = self.hardware.read_back()

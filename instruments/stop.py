@@ -18,12 +18,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from athanor.instruments.abort import Abort, Worker
-from athanor.instruments.latch import Latch
+from athanor.instruments.deadlines import outcome, spawn
+from athanor.instruments.latch import Latch, LatchState
 from athanor.instruments.line import Line
 from athanor.memory.places import InstrumentPlace, PlaceError, home, runtime_dir
 
@@ -150,10 +152,16 @@ class _Stop:
     # -- without it -------------------------------------------------------------------------------------------------
 
     def _without_recovery(self) -> StopResult:
-        latch = Latch(self.place).engage(self.reason, self.by)
-        kept = {"count": latch.count, "engaged": latch.engaged, "saved": latch.saved}
-        self.steps.append(f"latched (count {latch.count})" if latch.saved else f"not latched: {latch.detail}")
-        worker, is_worker_gone = self._stop_worker(latch.saved)
+        # In a thread of its own: a disk that does not answer must not keep the worker from being stopped.
+        saving = spawn(lambda: Latch(self.place).engage(self.reason, self.by), "latch")
+        worker, is_worker_gone = self._stop_worker(saving)
+        latch, wrong = outcome(saving, time.monotonic() + GRACE_S)
+        if latch is None:
+            kept = {"engaged": False}
+            self.steps.append(f"not latched: {wrong}")
+        else:
+            kept = {"count": latch.count, "engaged": latch.engaged, "saved": latch.saved}
+            self.steps.append(f"latched (count {latch.count})" if latch.saved else f"not latched: {latch.detail}")
         report: dict[str, Any] = {"worker": worker, "latch": kept}
         if worker == "absent" and self._is_simulated() and not self._has_controller():
             report["detail"] = "nothing is running for this simulated instrument"
@@ -165,7 +173,7 @@ class _Stop:
         report["detail"] = "no recovery process: whether the hardware stands still could not be asked"
         return self._result(report, True)
 
-    def _stop_worker(self, is_latched: bool) -> tuple[str, bool]:
+    def _stop_worker(self, saving: Future[LatchState]) -> tuple[str, bool]:
         """Let the worker abort, else kill it. Returns its fate and whether it is known to move nothing more."""
         abort = Abort(self.place.sockets / "worker.sock", self.reason, self.by, time.monotonic() + GRACE_S)
         abort.wait(GRACE_S)
@@ -173,7 +181,8 @@ class _Stop:
         if worker is None or not worker.is_alive():
             self.steps.append("no worker is running")
             return "absent", True
-        if abort.is_still and (is_latched or abort.has_latched):
+        is_latched = abort.has_latched or (saving.done() and saving.result().saved)
+        if abort.is_still and is_latched:
             self.steps.append(f"worker {worker.pid} has aborted and says it is {abort.state}")
             return "parked", True
         if worker.kill():
@@ -322,9 +331,13 @@ def main(argv: list[str] | None = None) -> int:
         return NOT_CONFIRMED
     code = exit_code(results)
     if code == NOTHING_RUNNING:
-        which = f"called {args.instrument!r} " if args.instrument else ""
-        known = "those known here are latched" if results else "none is known here"
-        say(f"No instrument {which}is running; {known}.")
+        if results:
+            say("No instrument is running; those known here are latched.")
+        elif args.instrument:
+            names = ", ".join(sorted({place.name for place in known_places()})) or "none"
+            say(f"NOTHING WAS STOPPED: no instrument is called {args.instrument!r}; known here: {names}.")
+        else:
+            say("No instrument is running, and none is known here.")
     if results:
         say("Nothing moves until somebody resets the stop, with a reason: athanor reset-stop --help")
     if args.json:

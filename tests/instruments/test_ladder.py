@@ -238,6 +238,21 @@ def test_a_latch_that_cannot_be_saved_leaves_no_worker_that_does_not_hold_it_too
     assert line.latch.read().engaged
 
 
+@pytest.mark.parametrize(("mode", "fate"), [("obedient", "killed"), ("latching", "parked")])
+def test_a_disk_that_does_not_answer_holds_nothing_up(
+    bench: Any, place: InstrumentPlace, hardware: Hardware, workers: Workers, mode: str, fate: str
+) -> None:
+    worker = workers.start(mode)
+    bench.move("x", 1000.0, speed=10.0)
+    line = line_of(place, hardware, worker)
+    line.latch.path.unlink()
+    os.mkfifo(line.latch.path)  # Opening it waits for ever, like a dead disk.
+    report = line.stop_all("leak", "rivera")
+    assert (report["confirmed"], report["worker"], report["latch"]["saved"]) == (True, fate, False)
+    assert bench.position("x") < 10.0
+    assert "has not answered" in report["detail"]
+
+
 def test_coroutine_stops_run_on_the_engine_loop(bench: Any, place: InstrumentPlace) -> None:
     import stop_bench
 

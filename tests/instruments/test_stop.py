@@ -139,6 +139,14 @@ def test_one_instrument_by_name(instruments: Instruments) -> None:
     assert not Latch(other).read().engaged
 
 
+def test_a_wrong_name_is_told_loudly(instruments: Instruments) -> None:
+    place, _ = instruments.make("one")
+    code, _, text = command("--instrument", "uno")
+    assert code == 3
+    assert "NOTHING WAS STOPPED" in text and "known here: one" in text
+    assert not Latch(place).read().engaged
+
+
 def test_nothing_is_running_and_still_every_known_instrument_is_latched(instruments: Instruments, home: Path) -> None:
     noted, _ = instruments.make("noted")
     unnoted, _ = instruments.make("unnoted")

@@ -7,7 +7,6 @@ ledger's write lock, or a full disk.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import resource
@@ -26,12 +25,9 @@ from athanor.instruments.executor import Refused, WorkerLost
 from athanor.instruments.latch import Latch
 from athanor.instruments.line import Line
 
-_path = Path(__file__).parents[1] / "instruments" / "conftest.py"
-_spec = importlib.util.spec_from_file_location("instruments_bench", _path)
-assert _spec is not None and _spec.loader is not None
-instruments_bench = sys.modules.setdefault("instruments_bench", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(instruments_bench)
-make_bench = instruments_bench.make_bench
+sys.path.insert(0, str(Path(__file__).parents[1] / "instruments"))
+
+from rig import make_rig_fixture  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.deadline
 
@@ -48,24 +44,24 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> A
     return answer
 
 
-def moves(bench: Any) -> list[float]:
+def moves(rig: Any) -> list[float]:
     """When a position changed, by the controller's clock."""
-    return [line["mono"] for line in bench.witness() if line["kind"] == "position"]
+    return [line["mono"] for line in rig.witness() if line["kind"] == "position"]
 
 
-def ask_recovery(bench: Any, verb: str) -> dict[str, Any]:
-    with Line.connect(bench.place.sockets / "recovery.sock") as line:
+def ask_recovery(rig: Any, verb: str) -> dict[str, Any]:
+    with Line.connect(rig.place.sockets / "recovery.sock") as line:
         line.send({"id": 1, "verb": verb})
         return line.receive(time.monotonic() + 5)
 
 
-def begin(bench: Any, values: dict[str, float] = FAR) -> tuple[Any, Any]:
+def begin(rig: Any, values: dict[str, float] = FAR) -> tuple[Any, Any]:
     """Start an experiment and return when its axes move."""
-    executor = bench.executor()
+    executor = rig.executor()
     executor.ensure()
-    intent = bench.intent(values)
+    intent = rig.intent(values)
     executor.dispatch(intent)
-    until(lambda: len(moves(bench)) > 5, "motion")
+    until(lambda: len(moves(rig)) > 5, "motion")
     return executor, intent
 
 
@@ -77,29 +73,29 @@ def stop_all(*arguments: str) -> tuple[float, int, dict[str, Any]]:
     return given, done.returncode, json.loads(done.stdout)
 
 
-def assert_stopped(bench: Any, given: float, bound_s: float, name: str, record: Callable[[str, object], None]) -> None:
+def assert_stopped(rig: Any, given: float, bound_s: float, name: str, record: Callable[[str, object], None]) -> None:
     """The last position change came within the bound, far from the target, and nothing moves for a second more."""
-    nothing_moves(bench)
-    last = moves(bench)[-1] - given
+    nothing_moves(rig)
+    last = moves(rig)[-1] - given
     record(f"{name}: last position change after the command (s)", round(last, 3))
     assert last < bound_s
     temperature = [
-        line["position"] for line in bench.witness() if line["kind"] == "position" and line["axis"] == "temperature"
+        line["position"] for line in rig.witness() if line["kind"] == "position" and line["axis"] == "temperature"
     ]
     assert temperature[-1] < FAR["temperature"], "it was stopped, it did not arrive"
 
 
-def nothing_moves(bench: Any, for_s: float = 1.0) -> None:
-    seen = len(moves(bench))
+def nothing_moves(rig: Any, for_s: float = 1.0) -> None:
+    seen = len(moves(rig))
     deadline = time.monotonic() + for_s
     while time.monotonic() < deadline:
-        assert len(moves(bench)) == seen, "something moved after the stop"
+        assert len(moves(rig)) == seen, "something moved after the stop"
         time.sleep(0.05)
 
 
 @pytest.fixture
-def bench(make_bench: Callable[..., Any]) -> Any:
-    return make_bench(time_scale=TIME_SCALE)
+def rig(make_rig: Callable[..., Any]) -> Any:
+    return make_rig(time_scale=TIME_SCALE)
 
 
 @pytest.fixture
@@ -130,67 +126,65 @@ def child() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def test_while_moving_then_latched_until_reset(bench: Any, record: Callable[..., None]) -> None:
-    executor, intent = begin(bench)
-    waiting = bench.propose(FAR)
-    early = bench.approve(waiting)
+def test_while_moving_then_latched_until_reset(rig: Any, record: Callable[..., None]) -> None:
+    executor, intent = begin(rig)
+    waiting = rig.propose(FAR)
+    early = rig.approve(waiting)
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 2.0, "while moving", record)
+    assert_stopped(rig, given, 2.0, "while moving", record)
     (one,) = answer["instruments"]
     record("while moving: confirmed after (s)", one["elapsed_s"])
     assert (code, one["confirmed"], one["worker"], one["latched"]) == (0, True, "parked", "saved")
-    assert one["positions"] == ask_recovery(bench, "positions")["positions"]
-    executor.wait(intent.experiment_id, bench.ledger)
-    assert bench.state(intent) == "aborted"
+    assert one["positions"] == ask_recovery(rig, "positions")["positions"]
+    executor.wait(intent.experiment_id, rig.ledger)
+    assert rig.state(intent) == "aborted"
 
-    refused = bench.commit(waiting, early)
+    refused = rig.commit(waiting, early)
     with pytest.raises(Refused) as error:
         executor.dispatch(refused)
     assert error.value.code == "latch.engaged"
-    nothing_moves(bench)
+    nothing_moves(rig)
 
-    latch = Latch(bench.place)
+    latch = Latch(rig.place)
     latch.reset("the reactor was looked at", "tester")
     # Approved before the stop: void, also after the reset.
-    void = bench.propose(FAR)
-    decision = bench.gate.approve(void.id, void.revision, 0)
+    void = rig.propose(FAR)
+    decision = rig.gate.approve(void.id, void.revision, 0)
     with pytest.raises(Refused) as error:
-        executor.dispatch(bench.commit(void, decision))
+        executor.dispatch(rig.commit(void, decision))
     assert error.value.code == "latch.changed"
     near = {name: round(at, 6) for name, at in one["positions"].items()}
-    fresh = bench.intent(near)
+    fresh = rig.intent(near)
     executor.dispatch(fresh)
-    executor.wait(fresh.experiment_id, bench.ledger)
-    assert bench.state(fresh) == "completed"
+    executor.wait(fresh.experiment_id, rig.ledger)
+    assert rig.state(fresh) == "completed"
 
 
-def test_while_the_campaign_is_busy_and_hangs(
-    bench: Any, child: Callable[..., Any], record: Callable[..., None]
-) -> None:
+def test_while_the_campaign_is_busy_and_hangs(rig: Any, child: Callable[..., Any], record: Callable[..., None]) -> None:
     """Stands for a planner that fits and a model that does not answer: neither has a part in the stop."""
-    begin(bench)  # Its line to the worker stays open in this process, which does not read it any more.
+    begin(rig)  # Its line to the worker stays open in this process, which does not read it any more.
     for _ in range(os.cpu_count() or 2):
         child("print('fitting', flush=True)\nwhile True: sum(i * i for i in range(1000))\n")
     given, code, _ = stop_all()
-    assert_stopped(bench, given, 2.0, "planner busy on every core", record)
+    assert_stopped(rig, given, 2.0, "planner busy on every core", record)
     assert code == 0
 
 
-def test_with_devices_of_the_classic_family(make_bench: Callable[..., Any], record: Callable[..., None]) -> None:
-    bench = make_bench("qubit-readout", time_scale=40.0, timeout_s=60.0)
+def test_with_devices_of_the_classic_family(make_rig: Callable[..., Any], record: Callable[..., None]) -> None:
+    rig = make_rig("qubit-readout", time_scale=40.0, timeout_s=60.0)
     far = {"drive_amplitude": 150.0, "detuning": 30.0, "integration_time": 1000.0}
-    begin(bench, far)
+    begin(rig, far)
     given, code, answer = stop_all()
-    nothing_moves(bench)
-    record("classic devices: last position change after the command (s)", round(moves(bench)[-1] - given, 3))
-    assert moves(bench)[-1] - given < 2.0
+    nothing_moves(rig)
+    record("classic devices: last position change after the command (s)", round(moves(rig)[-1] - given, 3))
+    assert moves(rig)[-1] - given < 2.0
     (one,) = answer["instruments"]
     assert (code, one["confirmed"], one["worker"]) == (0, True, "parked")
     assert all(one["positions"][axis] < target for axis, target in far.items())
 
 
 def test_with_a_driver_that_blocks_the_run_engine_loop(
-    make_bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Callable[..., None]
+    make_rig: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Callable[..., None]
 ) -> None:
     site = tmp_path / "site"
     info = site / "blocking_lab-1.dist-info"
@@ -205,11 +199,11 @@ def test_with_a_driver_that_blocks_the_run_engine_loop(
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
 
-    bench = make_bench("snar-blocked", time_scale=TIME_SCALE)
-    begin(bench)
-    worker = bench.pid("worker")
+    rig = make_rig("snar-blocked", time_scale=TIME_SCALE)
+    begin(rig)
+    worker = rig.pid("worker")
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "blocked RunEngine loop", record)
+    assert_stopped(rig, given, 3.0, "blocked RunEngine loop", record)
     (one,) = answer["instruments"]
     record("blocked RunEngine loop: confirmed after (s)", one["elapsed_s"])
     assert (code, one["confirmed"], one["worker"]) == (0, True, "killed")
@@ -267,12 +261,12 @@ def is_alive(pid: int) -> bool:
     return bool(shown.strip()) and not shown.strip().startswith("Z")
 
 
-def test_with_the_worker_frozen(bench: Any, record: Callable[..., None]) -> None:
-    executor, intent = begin(bench)
-    worker = bench.pid("worker")
+def test_with_the_worker_frozen(rig: Any, record: Callable[..., None]) -> None:
+    executor, intent = begin(rig)
+    worker = rig.pid("worker")
     os.kill(worker, signal.SIGSTOP)
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "worker frozen", record)
+    assert_stopped(rig, given, 3.0, "worker frozen", record)
     (one,) = answer["instruments"]
     record("worker frozen: confirmed after (s)", one["elapsed_s"])
     assert (code, one["confirmed"], one["worker"]) == (0, True, "killed")
@@ -280,21 +274,21 @@ def test_with_the_worker_frozen(bench: Any, record: Callable[..., None]) -> None
         os.kill(worker, signal.SIGCONT)
     except ProcessLookupError:
         pass
-    nothing_moves(bench)
+    nothing_moves(rig)
     with pytest.raises(WorkerLost):
-        executor.wait(intent.experiment_id, bench.ledger)
-    assert bench.state(intent) == "in_doubt"
+        executor.wait(intent.experiment_id, rig.ledger)
+    assert rig.state(intent) == "in_doubt"
     executor.ensure()  # A new worker, the latch still engaged.
     with pytest.raises(Refused) as error:
-        executor.dispatch(bench.intent(FAR))
+        executor.dispatch(rig.intent(FAR))
     assert error.value.code == "latch.engaged"
-    nothing_moves(bench)
+    nothing_moves(rig)
 
 
 def test_with_the_ledger_locked_by_a_frozen_process(
-    bench: Any, child: Callable[..., Any], record: Callable[..., None]
+    rig: Any, child: Callable[..., Any], record: Callable[..., None]
 ) -> None:
-    begin(bench)
+    begin(rig)
     holder = child(
         """
         import signal, sqlite3, sys
@@ -304,11 +298,11 @@ def test_with_the_ledger_locked_by_a_frozen_process(
         print("held", flush=True)
         signal.pause()
         """,
-        str(bench.ledger.path),
+        str(rig.ledger.path),
     )
     os.kill(holder.pid, signal.SIGSTOP)
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "ledger locked", record)
+    assert_stopped(rig, given, 3.0, "ledger locked", record)
     assert (code, answer["confirmed"]) == (0, True)
 
 
@@ -326,69 +320,69 @@ def small_home(home: Path) -> Iterator[Path]:
 
 
 def test_with_the_disk_full(
-    small_home: Path, make_bench: Callable[..., Any], tmp_path: Path, record: Callable[..., None]
+    small_home: Path, make_rig: Callable[..., Any], tmp_path: Path, record: Callable[..., None]
 ) -> None:
     """Ledger, spool, logs and latch are on a file system without a free block. Only the witness is kept elsewhere."""
-    bench = make_bench(time_scale=TIME_SCALE)
+    rig = make_rig(time_scale=TIME_SCALE)
     witness = tmp_path / "witness.jsonl"
     witness.touch()
-    (bench.place.directory / "controller.jsonl").symlink_to(witness)
-    begin(bench)
+    (rig.place.directory / "controller.jsonl").symlink_to(witness)
+    begin(rig)
     with pytest.raises(OSError, match="No space"), (small_home / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(bytes(4096))
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "disk full", record)
+    assert_stopped(rig, given, 3.0, "disk full", record)
     (one,) = answer["instruments"]
     assert (code, one["confirmed"], one["latched"]) == (0, True, "saved")
-    assert Latch(bench.place).read().engaged
+    assert Latch(rig.place).read().engaged
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="sets another process's limits")
-def test_with_no_file_that_may_grow(bench: Any, record: Callable[..., None]) -> None:
+def test_with_no_file_that_may_grow(rig: Any, record: Callable[..., None]) -> None:
     """Without the right to mount: worker and recovery process may not write beyond 8 KiB of any file.
 
     That is a full disk for the spool and the ledger; small new files can still be made, unlike on a full disk.
     """
-    begin(bench)
+    begin(rig)
     for name in ("worker", "recovery"):
-        resource.prlimit(bench.pid(name), resource.RLIMIT_FSIZE, (8192, 8192))
+        resource.prlimit(rig.pid(name), resource.RLIMIT_FSIZE, (8192, 8192))
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "files cannot grow", record)
+    assert_stopped(rig, given, 3.0, "files cannot grow", record)
     assert (code, answer["confirmed"]) == (0, True)
 
 
-def test_without_its_recovery_process(bench: Any, record: Callable[..., None]) -> None:
-    begin(bench)
-    os.kill(bench.pid("recovery"), signal.SIGKILL)
+def test_without_its_recovery_process(rig: Any, record: Callable[..., None]) -> None:
+    begin(rig)
+    os.kill(rig.pid("recovery"), signal.SIGKILL)
     given, code, answer = stop_all()
-    assert_stopped(bench, given, 3.0, "recovery process killed", record)
+    assert_stopped(rig, given, 3.0, "recovery process killed", record)
     assert (code, answer["confirmed"]) == (0, True), "by the worker's abort and a new recovery process"
 
 
-def test_the_death_of_the_worker_stops_the_axes_and_latches_nothing(bench: Any, record: Callable[..., None]) -> None:
-    begin(bench)
+def test_the_death_of_the_worker_stops_the_axes_and_latches_nothing(rig: Any, record: Callable[..., None]) -> None:
+    begin(rig)
     killed = time.monotonic()
-    os.kill(bench.pid("worker"), signal.SIGKILL)
-    log = bench.place.directory / "recovery.log"
+    os.kill(rig.pid("worker"), signal.SIGKILL)
+    log = rig.place.directory / "recovery.log"
     until(lambda: log.exists() and "stop sent" in log.read_text(), "the record of the recovery process")
-    assert_stopped(bench, killed, 2.0, "worker killed", record)
-    assert not Latch(bench.place).read().engaged
+    assert_stopped(rig, killed, 2.0, "worker killed", record)
+    assert not Latch(rig.place).read().engaged
     assert "died while moving" in log.read_text()
 
 
-def test_with_the_controller_dead_nothing_is_confirmed(bench: Any) -> None:
-    begin(bench)
-    os.kill(bench.pid("controller"), signal.SIGKILL)
+def test_with_the_controller_dead_nothing_is_confirmed(rig: Any) -> None:
+    begin(rig)
+    os.kill(rig.pid("controller"), signal.SIGKILL)
     _, code, answer = stop_all()
     (one,) = answer["instruments"]
     assert (code, one["confirmed"], one["latched"]) == (1, False, "saved")
     assert "connect" in one["detail"]
 
 
-def test_with_the_controller_frozen_nothing_is_claimed(bench: Any, record: Callable[..., None]) -> None:
-    begin(bench)
-    controller = bench.pid("controller")
+def test_with_the_controller_frozen_nothing_is_claimed(rig: Any, record: Callable[..., None]) -> None:
+    begin(rig)
+    controller = rig.pid("controller")
     os.kill(controller, signal.SIGSTOP)
     try:
         given, code, answer = stop_all()
@@ -399,5 +393,5 @@ def test_with_the_controller_frozen_nothing_is_claimed(bench: Any, record: Calla
     finally:
         os.kill(controller, signal.SIGCONT)
     # The stops that were sent meanwhile are the first thing it reads.
-    until(lambda: any(line["kind"] == "stop" for line in bench.witness()), "a stop")
-    nothing_moves(bench)
+    until(lambda: any(line["kind"] == "stop" for line in rig.witness()), "a stop")
+    nothing_moves(rig)
