@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from athanor.memory import transitions
 from athanor.memory._store import Store, Writer, find, need, refuse
 from athanor.memory.canonical import CanonicalError, parse
 from athanor.memory.errors import (
@@ -19,7 +20,6 @@ from athanor.memory.errors import (
 )
 from athanor.memory.records import Campaign, Decision, Experiment, ExperimentState, Intent, Lease, new_id
 from athanor.memory.tables import table_of
-from athanor.memory.transitions import DECIDES
 
 _CAMPAIGN = table_of(Campaign)
 _EXPERIMENT = table_of(Experiment)
@@ -149,7 +149,7 @@ class Experiments(Store):
             experiment = need(writer.connection, Experiment, experiment_id)
             _check_decision(writer, experiment, revision, decision, replacement)
             writer.insert(decision, decision.campaign_id, "decision")
-            new = settlement(decision) if decision.kind == "settle" else DECIDES[decision.kind]
+            new = settlement(decision) if decision.kind == "settle" else transitions.DECIDES[decision.kind]
             _change(writer, experiment, new, decision.reason or None, decision.id, None)
             if replacement is not None:
                 _add(writer, replacement)
@@ -266,6 +266,21 @@ def _change(
     decision_id: str | None,
     expect: set[str] | None,
 ) -> None:
+    transitions.check("experiment", experiment.id, experiment.state, new)
+    needed = ("settle",) if experiment.state == "in_doubt" else _NEEDS.get(new)
+    if decision_id is not None:
+        decision = need(writer.connection, Decision, decision_id)
+        if needed is not None and decision.kind not in needed:
+            raise DecisionRequired(
+                f"experiment {experiment.id}: a decision of kind {decision.kind} does not make it {new}; "
+                f"that takes {' or '.join(needed)}"
+            )
+        _check_cover(writer, experiment, decision, new)
+    elif needed is not None:
+        raise DecisionRequired(
+            f"experiment {experiment.id} goes from {experiment.state} to {new} only by a signed decision "
+            f"({' or '.join(needed)})"
+        )
     columns: dict[str, Any] = {"reason": reason}
     # The approval stays the experiment's decision when a person settles what came of it.
     if decision_id is not None and experiment.state != "in_doubt":
@@ -279,21 +294,6 @@ def _change(
         columns=columns,
         expect=expect,
     )
-    needed = ("settle",) if experiment.state == "in_doubt" else _NEEDS.get(new)
-    if needed is None and decision_id is None:
-        return
-    if decision_id is None:
-        raise DecisionRequired(
-            f"experiment {experiment.id} goes from {experiment.state} to {new} only by a signed decision "
-            f"({' or '.join(needed or ())})"
-        )
-    decision = need(writer.connection, Decision, decision_id)
-    if needed is not None and decision.kind not in needed:
-        raise DecisionRequired(
-            f"experiment {experiment.id}: a decision of kind {decision.kind} does not make it {new}; "
-            f"that takes {' or '.join(needed)}"
-        )
-    _check_cover(writer, experiment, decision, new)
 
 
 def _check_cover(writer: Writer, experiment: Experiment, decision: Decision, new: str) -> None:

@@ -8,6 +8,7 @@ which `verify` calls unanchored, and never a head beyond the rows.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -84,6 +85,8 @@ class Heads:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
                 pass
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise KeyProblem(
                 f"the folder {self.folder} cannot be written ({error.strerror or error}), so the ledger could not sign "
