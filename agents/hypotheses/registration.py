@@ -8,7 +8,6 @@ question is another registration and pays its own share of α.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -26,13 +25,15 @@ if TYPE_CHECKING:
 
 ANALYSIS_MODULES = ("claims", "contrast", "evidence", "families", "registration", "verdicts")
 CAP_BLOCKS = 12
+CAP_DROPPED = 4
 RIDING = (
     "A hypothesis tested by the runs of another (its carrier) ends without an answer when that one does; it goes on "
     "until its own answer when the carrier is supported or refuted."
 )
 EXCLUSION = (
     "A block counts only when every one of its runs completed with a finite outcome. A block with a run that failed, "
-    "was aborted, stopped early, rejected or never started is dropped whole and repeated, up to the cap on attempts. "
+    "was aborted, stopped early, rejected or never started is dropped whole and another is begun. The test ends after "
+    "`cap_dropped` dropped blocks, or half as many if no block was complete by then. "
     "Runs made before the registration, or without its id, never count."
 )
 
@@ -92,7 +93,7 @@ class RegistrationBody(_Record):
     support: Share
     refute: Share
     cap_blocks: int = Field(ge=2)
-    cap_attempts: int
+    cap_dropped: int = Field(ge=2)
     futility: Futility = Futility()
     exclusion: str = EXCLUSION
     riding: str = RIDING
@@ -123,7 +124,7 @@ def register(
     proposer: str,
     cites: Sequence[str] = (),
     cap_blocks: int = CAP_BLOCKS,
-    cap_attempts: int | None = None,
+    cap_dropped: int = CAP_DROPPED,
     group: Sequence[str] = (),
     alpha: float = ALPHA,
     replicates: int = 1,
@@ -143,7 +144,7 @@ def register(
         proposer: name of the reasoner or person.
         cites: observations and memory items the claim was formed from; they can never confirm it.
         cap_blocks: complete blocks after which the test ends.
-        cap_attempts: blocks begun after which it ends; default: half as many again as `cap_blocks`.
+        cap_dropped: blocks lost to failed runs after which it ends; half as many if none was complete by then.
         group: hypotheses tested by the same runs, the carrier first; default: this one alone.
         alpha: level of each family.
         replicates: repeated readings within each run.
@@ -189,7 +190,7 @@ def register(
         support=shares[0],
         refute=shares[1],
         cap_blocks=cap_blocks,
-        cap_attempts=cap_attempts if cap_attempts is not None else math.ceil(1.5 * cap_blocks),
+        cap_dropped=cap_dropped,
         seed=seed,
         problem_digest=problem.digest(),
         analysis_hash=analysis_hash(),

@@ -146,15 +146,18 @@ def update(registration: RegistrationBody, blocks: Sequence[Block], *, ended: st
     design = registration.design
     evidence = iter(weigh(statistics, design.margin, design.sided, registration.e_process.scales))
     trail: list[Weighed] = []
-    for attempts, block in enumerate(closed, start=1):
+    dropped = 0
+    for block in closed:
         verdict: Verdict | None = None
         reason = ""
         if block.statistic is not None:
             trail.append(Weighed(block, next(evidence)))
             verdict, reason = _decide(registration, trail[-1].evidence)
-        if verdict is None and attempts >= registration.cap_attempts:
-            verdict = "inconclusive" if trail else "void"
-            reason = f"{attempts} blocks were begun, the registered most, and {len(trail)} counted"
+        else:
+            dropped += 1
+            if dropped >= (registration.cap_dropped if trail else registration.cap_dropped // 2):
+                verdict = "inconclusive" if trail else "void"
+                reason = f"{dropped} blocks were lost, the last because {block.reason}; {len(trail)} counted"
         if verdict is not None:
             return Assessment(trail=tuple(trail), verdict=verdict, reason=reason, settled_at=block.number)
     if ended is not None:

@@ -58,8 +58,12 @@ class Pair(_Record):
 
 
 class Picture(_Record):
-    """Everything read off a surrogate. `box` is the predicted best region: low and high per numeric parameter."""
+    """Everything read off a surrogate around the `incumbent`.
 
+    `box` is the predicted best region: low and high per numeric parameter.
+    """
+
+    incumbent: dict[str, Level] | None = None
     changes: tuple[Change, ...] = ()
     pairs: tuple[Pair, ...] = ()
     box: dict[str, tuple[float, float]] = Field(default_factory=dict)

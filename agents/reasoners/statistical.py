@@ -7,7 +7,9 @@ probabilities are the surrogate's, shrunk towards one half, because surrogates a
 
 from __future__ import annotations
 
+import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +21,7 @@ from athanor.agents.hypotheses.claims import (
     Interaction,
     InvalidClaim,
     Irrelevance,
+    Level,
     Range,
     Region,
     Span,
@@ -113,7 +116,9 @@ class StatisticalReasoner:
         ranked = sorted(picture.changes, key=lambda change: (-_worth(change), change.outcome, change.parameter))
         for change in ranked:
             if (change.outcome, change.parameter) not in asked.effects:
-                yield _effect_question(change, situation, problem, seen, cites)
+                within = _within_reach(change, situation, problem)
+                if within is not None:
+                    yield _effect_question(within, situation, problem, seen, cites)
         for pair in sorted(
             picture.pairs, key=lambda pair: (-_certainty(pair.change, pair.sd), pair.first, pair.second)
         ):
@@ -172,6 +177,47 @@ def smallest_interest(outcome: str, noise: Mapping[str, float], observed: list[f
     return float(f"{math.ceil(size / unit - 1e-9) * unit:.6g}")
 
 
+def known_noise(situation: Situation) -> dict[str, float]:
+    """Single-run standard deviation per outcome: as given, else pooled over repeated settings; none where unknown."""
+    noise = dict(situation.noise)
+    groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for item in situation.observations:
+        if item.status == "completed":
+            for outcome, value in item.outcomes.items():
+                groups[outcome][json.dumps(item.values, sort_keys=True)].append(value)
+    for outcome, settings in groups.items():
+        repeated = [values for values in settings.values() if len(values) > 1]
+        freedom = sum(len(values) - 1 for values in repeated)
+        if outcome not in noise and freedom > 0:
+            squares = math.fsum((v - math.fsum(values) / len(values)) ** 2 for values in repeated for v in values)
+            noise[outcome] = math.sqrt(squares / freedom)
+    return noise
+
+
+def _within_reach(change: Change, situation: Situation, problem: Problem) -> Change | None:
+    """The change with each end moved towards the base point until the nearest run made so far did not fail.
+
+    None where nothing is left of it. Without failed runs the ends stay as they are.
+    """
+    failed = [item for item in situation.observations if item.status == "failed"]
+    parameter, base = problem.parameter(change.parameter), situation.base_point
+    if not failed or base is None or parameter.kind == "categorical":
+        return change
+    known = [(problem.to_unit(item.values), item.status) for item in situation.observations]
+    start = parameter.to_unit(base[change.parameter])
+
+    def reach(end: Level) -> Level:
+        for share in (1.0, 0.75, 0.5, 0.25):
+            level = parameter.from_unit(start + share * (parameter.to_unit(end) - start))
+            point = problem.to_unit({**base, change.parameter: level})
+            if min(known, key=lambda item: math.dist(item[0], point))[1] != "failed":
+                return level
+        return base[change.parameter]
+
+    low, high = reach(change.low), reach(change.high)
+    return None if low == high else change.model_copy(update={"low": low, "high": high})
+
+
 def _certainty(change: float, sd: float) -> float:
     return abs(2.0 * normal_cdf(change / sd) - 1.0) if sd > 0.0 else float(change != 0.0)
 
@@ -206,7 +252,7 @@ def _effect_question(
         return Draft(claim, shrunk(probability), text, cites)
 
     observed = [item.outcomes[change.outcome] for item in seen if change.outcome in item.outcomes]
-    margin = smallest_interest(change.outcome, situation.noise, observed)
+    margin = smallest_interest(change.outcome, known_noise(situation), observed)
     if margin is None:
         return [effect(rising), effect(not rising)]
     within = change.probability_within(margin)

@@ -4,8 +4,8 @@ Each campaign is run end to end by the code that runs real ones: exploration, ef
 claims from those noisy effects, registration with its share of α, sequential blocks, verdicts, and again until the
 budget is spent. Only two parts are stand-ins, for speed: the laboratory is a formula plus normal noise, and the effects
 come from a linear model fitted by least squares instead of the Gaussian process. Exploration visits the corners of the
-cube (12 runs); with as many runs spread uniformly the planted effect is found less often (about 0.6), because the reasoner
-then often asks about another parameter first. The error rates do not depend on that.
+cube (12 runs); with as many runs spread uniformly the planted effect is found less often (about 0.6), because the
+reasoner then often asks about another parameter first. The error rates do not depend on that.
 """
 
 from __future__ import annotations
