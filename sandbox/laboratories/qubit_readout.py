@@ -336,7 +336,7 @@ def _reference(point: Array) -> Reference:
             "noise-free fidelity on a grid of 23 x 17 x 19 points, then Nelder-Mead from the best five; infidelity "
             f"{1.0 - outcomes['fidelity']:.5f}"
         ),
-        source="python benchmarks/reference_optima.py",
+        source="recomputed by benchmarks/reference_optima.py",
     )
 
 

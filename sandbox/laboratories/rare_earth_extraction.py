@@ -331,7 +331,7 @@ def _reference(stages: int, unit_point: Array) -> Reference:
             "for each of the 13 feed stages, sequential quadratic programming from the best feasible of 256 scrambled "
             "Sobol points and from two fixed starts; checked by differential evolution from two seeds"
         ),
-        source="python benchmarks/reference_optima.py",
+        source="recomputed by benchmarks/reference_optima.py",
     )
 
 
