@@ -177,10 +177,10 @@ class BayesianPlanner(AskTell):
 
     def _best_from(self, surrogate: Surrogate) -> list[Best]:
         scores = surrogate.scores(surrogate.rows)
-        probability = surrogate.feasibility(surrogate.rows).prod(axis=1)
+        log_probability = surrogate.log_feasibility(surrogate.rows).sum(axis=1)
         feasible = np.flatnonzero(surrogate.is_feasible(surrogate.rows))
         if len(feasible) == 0:
-            chosen = [int(np.argmax(probability))]
+            chosen = [int(np.argmax(log_probability))]
         elif scores.shape[1] == 1:
             chosen = [int(feasible[np.argmax(scores[feasible, 0])])]
         else:
@@ -192,7 +192,7 @@ class BayesianPlanner(AskTell):
                 values=surrogate.observations[i].values,
                 predicted=surrogate.predict(surrogate.observations[i].values),
                 measured=surrogate.observations[i].outcomes,
-                probability=float(probability[i]) if constrained else None,
+                probability=float(np.exp(log_probability[i])) if constrained else None,
                 is_feasible=len(feasible) > 0,
             )
             for i in chosen

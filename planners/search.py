@@ -43,6 +43,10 @@ def maximize(acquisition: Acquisition, space: Space, seeds: Matrix, seed: int) -
     rows = _raw(space, seeds, seed)
     values = evaluate(acquisition, rows)
     starts = _starts(rows, values, len(seeds))
+    if space.relaxable_columns:
+        # First as if whole numbers were real: a constraint couples them, and no single step may be an improvement.
+        relaxed, _ = _climb(acquisition, space, starts, relax=True)
+        starts = np.concatenate([starts, _feasible(space, space.project(relaxed))])
     if space.continuous_columns:
         starts, values = _climb(acquisition, space, starts)
     else:
@@ -80,9 +84,12 @@ def _raw(space: Space, seeds: Matrix, seed: int) -> Matrix:
         for i, levels in space.levels.items():
             drawn = levels[rng.integers(0, len(levels), NEAR)]
             around[:, space.slices[i]] = np.where(switch[:, [i]], drawn, around[:, space.slices[i]])
-        around = space.project(around)
-        rows.append(around[space.is_feasible(around)])
+        rows.append(_feasible(space, space.project(around)))
     return np.concatenate(rows)
+
+
+def _feasible(space: Space, rows: Matrix) -> Matrix:
+    return rows[space.is_feasible(rows)]
 
 
 def _starts(rows: Matrix, values: Matrix, known: int) -> Matrix:
@@ -96,12 +103,13 @@ def _starts(rows: Matrix, values: Matrix, known: int) -> Matrix:
     return rows[chosen]
 
 
-def _climb(acquisition: Acquisition, space: Space, starts: Matrix) -> tuple[Matrix, Matrix]:
-    """Climb from each start with the discrete columns held; a start whose climb fails stays where it was."""
+def _climb(acquisition: Acquisition, space: Space, starts: Matrix, relax: bool = False) -> tuple[Matrix, Matrix]:
+    """Climb from each start, discrete columns held (relaxed: categories alone); one that finds nothing stays."""
+    columns = [c for c in space.discrete_columns if not (relax and c in space.relaxable_columns)]
     x = torch.as_tensor(starts).unsqueeze(-2)
     bounds = torch.zeros(space.width, dtype=torch.double), torch.ones(space.width, dtype=torch.double)
     if not space.is_constrained:
-        held = {c: x[:, :, c] for c in space.discrete_columns} or None
+        held = {c: x[:, :, c] for c in columns} or None
         found, values = _quietly(
             x,
             acquisition,
@@ -118,12 +126,14 @@ def _climb(acquisition: Acquisition, space: Space, starts: Matrix) -> tuple[Matr
             acquisition,
             bounds[0],
             bounds[1],
-            inequality_constraints=_torch(space.inequalities, space),
-            equality_constraints=_torch(space.equalities, space),
+            inequality_constraints=_torch(space.inequalities, columns),
+            equality_constraints=_torch(space.equalities, columns),
             options={"maxiter": MAXITER, "ftol": FTOL},
-            fixed_features={c: float(start[0, c]) for c in space.discrete_columns} or None,
+            fixed_features={c: float(start[0, c]) for c in columns} or None,
         )
         rows.append(found.reshape(-1).detach().numpy())
+    if relax:
+        return np.stack(rows), np.empty(0)
     projected = space.project(np.stack(rows))
     values_ = evaluate(acquisition, projected)
     values_[~space.is_feasible(projected)] = -np.inf
@@ -149,11 +159,13 @@ def _keep_better(acquisition: Acquisition, before: Matrix, after: Matrix, values
     return np.where(better[:, None], after, before), np.where(better, values, old)
 
 
-def _torch(constraints: Sequence[tuple[Matrix, float]], space: Space) -> list[tuple[Tensor, Tensor, float]] | None:
+def _torch(
+    constraints: Sequence[tuple[Matrix, float]], held: Sequence[int]
+) -> list[tuple[Tensor, Tensor, float]] | None:
     found = []
     for row, bound in constraints:
         columns = np.flatnonzero(row)
-        if set(columns.tolist()) <= set(space.discrete_columns):
+        if set(columns.tolist()) <= set(held):
             continue
         found.append((torch.as_tensor(columns), torch.as_tensor(row[columns]), bound))
     return found or None

@@ -50,6 +50,10 @@ class Space:
                 self.levels[i] = np.array([[parameter.to_unit(level)] for level in parameter.levels])
         self.discrete_columns = [c for i in self.levels for c in range(self.slices[i].start, self.slices[i].stop)]
         self.continuous_columns = [c for c in range(self.width) if c not in set(self.discrete_columns)]
+        # Columns of numbers with so many levels that it pays to search between them first.
+        self.relaxable_columns = [
+            self.slices[i].start for i, levels in self.levels.items() if len(levels[0]) == 1 and len(levels) > 3
+        ]
         # Rows a·x ≥ b and a·x = b over the columns, scaled so that |a| = 1.
         self.inequalities: list[tuple[Matrix, float]] = []
         self.equalities: list[tuple[Matrix, float]] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtr
+from scipy.special import log_ndtr
 from torch import Tensor
 
 from athanor.planners.hyperparameters import FitFailed, Hyperparameters, Matrix, fit, last_resort
@@ -121,14 +121,22 @@ class Surrogate:
 
     def feasibility(self, rows: Matrix) -> Matrix:
         """Return P(constraint holds), (n, constraints), for the noise-free outcomes."""
+        return np.exp(self.log_feasibility(rows))
+
+    def log_feasibility(self, rows: Matrix) -> Matrix:
+        """Return log P(constraint holds), (n, constraints): tells hopeless points apart."""
         mean, variance = self.posterior(rows)
         columns = []
         for constraint in self.problem.outcome_constraints:
             i = self.problem.outcomes.index(constraint.name)
             low, high = self.bounds(constraint)
             sd = np.sqrt(variance[:, i])
-            columns.append(ndtr((high - mean[:, i]) / sd) - ndtr((low - mean[:, i]) / sd))
-        return np.stack(columns, axis=1) if columns else np.ones((len(rows), 0))
+            upper, lower = (high - mean[:, i]) / sd, (low - mean[:, i]) / sd
+            # Of the two tails the smaller numbers are subtracted, so that nothing is lost to rounding near 1.
+            flip = lower > 0
+            upper, lower = np.where(flip, -lower, upper), np.where(flip, -upper, lower)
+            columns.append(log_ndtr(upper) + np.log1p(-np.exp(np.minimum(log_ndtr(lower) - log_ndtr(upper), -1e-12))))
+        return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
     def bounds(self, constraint: OutcomeConstraint) -> tuple[float, float]:
         """Return a constraint's bounds on the model's scale."""
