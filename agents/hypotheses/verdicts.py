@@ -109,6 +109,8 @@ def collect(registration: RegistrationBody, runs: Iterable[RunResult]) -> tuple[
 
 
 def _block(registration: RegistrationBody, number: int, runs: dict[str, RunResult]) -> Block:
+    # By arm, never by arrival: a block must come out the same however the runs came in.
+    runs = {arm: runs[arm] for arm in sorted(runs)}
     experiments = tuple(run.experiment for run in runs.values())
     outcome = registration.design.outcome
     for run in runs.values():
