@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents.book import Book
 from athanor.agents.fitting import check_limits
 from athanor.memory.records import (
     Campaign,
@@ -63,6 +64,10 @@ class Context:
     on_change: Callable[[], None] = lambda: None
     is_lost: bool = False
     started: float = field(default_factory=time.monotonic)
+    book: Book = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.book = Book(self.ledger, self.campaign.id)
 
     @property
     def id(self) -> str:
@@ -111,20 +116,21 @@ class Context:
 
     def spent(self) -> int:
         """Experiments that count towards the budget."""
-        return sum(e.state in SPENT for e in self.ledger.experiments(self.id))
+        return sum(e.state in SPENT for e in self.experiments())
 
     def observations(self) -> list[Observation]:
         """The newest revision of each observation, in the order they were made."""
-        newest: dict[str, Observation] = {}
-        for observation in self.ledger.observations(self.id):
-            newest[observation.experiment_id or observation.id] = observation
-        return list(newest.values())
+        return self.book.observations()
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment, by ordinal."""
+        return self.book.experiments()
 
     def planner_observations(self) -> list[dict[str, Any]]:
         """All that the planner may learn from, in a fixed order: outcomes, failures, rejections, what is pending."""
         items: list[dict[str, Any]] = []
         seen: set[str] = set()
-        experiments = {e.id: e for e in self.ledger.experiments(self.id)}
+        experiments = {e.id: e for e in self.experiments()}
         for observation in self.observations():
             experiment = experiments.get(observation.experiment_id or "")
             if observation.experiment_id:
@@ -295,11 +301,11 @@ class Context:
 
     def was_excused(self, moment: datetime) -> bool:
         """Whether a person resumed the campaign after `moment`, having seen the pause that followed."""
-        return any(e.kind == "resumed" and e.created_at > moment for e in self.ledger.events(self.id))
+        return any(e.created_at > moment for e in self.ledger.events(self.id, kinds=("resumed",)))
 
     def running_seconds(self) -> float:
         """Wall time spent running, over all sittings (seconds)."""
-        earlier = sum(float(e.body["seconds"]) for e in self.ledger.events(self.id) if e.kind == "sitting")
+        earlier = sum(float(e.body["seconds"]) for e in self.ledger.events(self.id, kinds=("sitting",)))
         return earlier + time.monotonic() - self.started
 
     def target_reached(self) -> bool:

@@ -16,7 +16,7 @@ from athanor.agents.hypotheses.verdicts import RunResult, collect, next_step, up
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.agents.reasoners.protocol import Known, Proposal, Recalled, Remaining, Seen, Situation
 from athanor.memory.canonical import digest
-from athanor.memory.records import Evidence, Experiment, Hypothesis, ModelCall, Registration, new_id
+from athanor.memory.records import Event, Evidence, Experiment, Hypothesis, ModelCall, Registration, new_id
 
 if TYPE_CHECKING:
     from athanor.agents.context import Context
@@ -49,13 +49,17 @@ class Inquiry:
     def _hypotheses(self) -> dict[str, Hypothesis]:
         return {h.id: h for h in self.context.ledger.hypotheses(self.context.id)}
 
+    def _asked(self) -> list[Event]:
+        """The reasoner's answers so far."""
+        return self.context.ledger.events(self.context.id, kinds=("asked",))
+
     def _runs(self) -> list[RunResult]:
         """Every confirmatory run, with its outcomes once they are known."""
         c = self.context
         owner = {r.id: r.hypothesis_id for r in c.ledger.registrations(c.id)}
         observed = {o.experiment_id: o for o in c.observations() if o.experiment_id}
         runs = []
-        for e in c.ledger.experiments(c.id):
+        for e in c.experiments():
             if e.registration_id is None or e.block is None or e.arm is None:
                 continue
             o = observed.get(e.id)
@@ -76,7 +80,7 @@ class Inquiry:
     def _confirmatory_left(self) -> int:
         """Confirmatory runs the budget still allows."""
         c = self.context
-        used = sum(e.purpose == "confirm" and e.state in SPENT for e in c.ledger.experiments(c.id))
+        used = sum(e.purpose == "confirm" and e.state in SPENT for e in c.experiments())
         allowed = int(c.spec.hypotheses.share * c.spec.budget.experiments)
         return max(0, min(allowed - used, c.spec.budget.experiments - c.spent()))
 
@@ -93,7 +97,7 @@ class Inquiry:
     def recall(self) -> None:
         """Note, once, what earlier campaigns left that concerns these knobs."""
         c = self.context
-        if any(e.kind == "recalled" for e in c.ledger.events(c.id)):
+        if c.ledger.events(c.id, kinds=("recalled",)):
             return
         c.ledger.add_event(c.id, "recalled", {"items": [item.model_dump(mode="json") for item in self._recalled()]})
 
@@ -118,7 +122,7 @@ class Inquiry:
     def hypothesise(self) -> None:
         """Ask the reasoner, when it is time, and store its whole answer in one row."""
         c = self.context
-        asked = [e for e in c.ledger.events(c.id) if e.kind == "asked"]
+        asked = self._asked()
         self._store(asked)
         if c.reasoner is None or not self._is_due():
             return
@@ -137,7 +141,7 @@ class Inquiry:
             "proposals": [p.model_dump(mode="json") for p in answer.proposals],
         }
         c.ledger.add_event(c.id, "asked", body)
-        self._store([e for e in c.ledger.events(c.id) if e.kind == "asked"])
+        self._store(self._asked())
         c.notify()
 
     def _store(self, asked: list[Any]) -> None:
@@ -170,7 +174,7 @@ class Inquiry:
     def _explored(self) -> int:
         """Points that were measured to explore, with outcomes."""
         c = self.context
-        confirm = {e.id for e in c.ledger.experiments(c.id) if e.purpose == "confirm"}
+        confirm = {e.id for e in c.experiments() if e.purpose == "confirm"}
         return sum(bool(o.outcomes) and o.experiment_id not in confirm for o in c.observations())
 
     def _is_due(self) -> bool:
@@ -180,7 +184,7 @@ class Inquiry:
         if self._confirmatory_left() < 2 * FEWEST_BLOCKS:
             return False
         explored = self._explored()
-        tried = [int(e.body["explored"]) for e in c.ledger.events(c.id) if e.kind in ("asked", "effects_failed")]
+        tried = [int(e.body["explored"]) for e in c.ledger.events(c.id, kinds=("asked", "effects_failed"))]
         if not tried:
             return explored >= max(8, 2 * (len(c.problem.parameters) + 1))
         return explored >= tried[-1] + BETWEEN
@@ -240,7 +244,7 @@ class Inquiry:
     def register(self) -> None:
         """Freeze the test of every hypothesis that has none, rivals that share their runs together."""
         c = self.context
-        for event in [e for e in c.ledger.events(c.id) if e.kind == "asked"]:
+        for event in self._asked():
             self._register_round(event.body)
 
     def _register_round(self, body: dict[str, Any]) -> None:
@@ -294,7 +298,7 @@ class Inquiry:
         """The hypothesis ids of one `asked` event: they are numbered through all of them."""
         c = self.context
         before = 0
-        for event in [e for e in c.ledger.events(c.id) if e.kind == "asked"]:
+        for event in self._asked():
             count = len(event.body["proposals"])
             if event.body == body:
                 return [f"{c.id}.H{before + i + 1}" for i in range(count)]
@@ -391,7 +395,7 @@ class Inquiry:
         items = []
         registrations, hypotheses = self._registrations(), self._hypotheses()
         ordinal = 0
-        for event in [e for e in c.ledger.events(c.id) if e.kind == "asked"]:
+        for event in self._asked():
             for _ in event.body["proposals"]:
                 ordinal += 1
                 h = hypotheses[f"{c.id}.H{ordinal}"]

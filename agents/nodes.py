@@ -61,7 +61,7 @@ class Nodes:
     def plan(self, state: State) -> State:
         """Put up the next experiment: an operator's first, then a registered test's, then the planner's."""
         c = self.context
-        pending = c.ledger.experiments(c.id, states=OPEN)
+        pending = [e for e in c.experiments() if e.state in OPEN]
         if pending:
             return go(experiment=pending[0].id)
         if c.spent() >= c.spec.budget.experiments:
@@ -80,7 +80,7 @@ class Nodes:
 
     def _suggest(self) -> Experiment:
         c = self.context
-        numbers = [e.number for e in c.ledger.experiments(c.id) if e.number is not None]
+        numbers = [e.number for e in c.experiments() if e.number is not None]
         number = max(numbers, default=0) + 1
         answer = c.planner.ask(
             {
@@ -215,7 +215,7 @@ class Nodes:
         return {"route": "stop"}
 
     def _fault(self) -> str | None:
-        experiments = self.context.ledger.experiments(self.context.id)
+        experiments = self.context.experiments()
         last = experiments[-1] if experiments else None
         if last is not None and last.state == "refused" and not self.context.was_excused(last.created_at):
             return f"the instrument refused experiment {last.id}: {last.reason}"
@@ -231,7 +231,7 @@ class Nodes:
 
     def _finished(self) -> str | None:
         c = self.context
-        if c.ledger.experiments(c.id, states=OPEN):
+        if any(e.state in OPEN for e in c.experiments()):
             return None
         spent = c.spent()
         if spent >= c.spec.budget.experiments:

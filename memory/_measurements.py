@@ -152,10 +152,10 @@ class Measurements(Store):
             writer.insert(observation, observation.campaign_id, "observation")
         return observation
 
-    def observations(self, campaign_id: str) -> list[Observation]:
-        """Return a campaign's observations in order, every revision of them."""
-        query = select(_OBSERVATION).where(_OBSERVATION.c.campaign_id == campaign_id)
-        return self._list(Observation, query.order_by(_OBSERVATION.c.position))
+    def observations(self, campaign_id: str, skip: int = 0) -> list[Observation]:
+        """Return a campaign's observations in order, every revision of them, without the first `skip`."""
+        query = select(_OBSERVATION).where(_OBSERVATION.c.campaign_id == campaign_id).order_by(_OBSERVATION.c.position)
+        return self._list(Observation, query.offset(skip) if skip else query)
 
     def add_model_call(self, call: ModelCall) -> ModelCall:
         """Add a question to a language model and what came back.
