@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from athanor.instruments.deadlines import spawn
 from athanor.instruments.executor import Refused, WorkerLost
 from athanor.instruments.latch import Latch
 from athanor.instruments.line import Line
@@ -168,6 +169,42 @@ def test_while_the_campaign_is_busy_and_hangs(rig: Any, child: Callable[..., Any
     given, code, _ = stop_all()
     assert_stopped(rig, given, 2.0, "planner busy on every core", record)
     assert code == 0
+
+
+def test_at_any_moment_of_a_dispatch(rig: Any, record: Callable[..., None]) -> None:
+    """The stop arrives while the worker checks, starts, or begins to move: nothing moves after the answer."""
+    executor = rig.executor()
+    executor.ensure()
+    latch = Latch(rig.place)
+    last, started = 0.0, 0
+    for step in range(12):
+        if latch.read().engaged:
+            latch.reset("next attempt", "tester")
+        until(lambda: (executor.status() or {}).get("state") == "idle", "an idle worker")
+        intent = rig.intent({**FAR, "temperature": 119.0 if step % 2 else 31.0})
+        outcome = spawn(lambda intent=intent: executor.dispatch(intent), "dispatch")
+        # Later and later, and at last when it surely moves.
+        due, sets = time.monotonic() + 0.03 * step, len(rig.witness("set"))
+        until(lambda due=due: time.monotonic() >= due, "the moment")
+        if step == 11:
+            until(lambda sets=sets: len(rig.witness("set")) > sets, "a motion")
+        given = time.monotonic()
+        with Line.connect(rig.place.sockets / "recovery.sock") as line:
+            line.send({"id": 1, "verb": "stop_all", "reason": "race", "by": "test"})
+            while (report := line.receive(given + 10)).get("id") != 1 or "ok" not in report:
+                pass
+        assert report["confirmed"], report
+        answered = time.monotonic()
+        nothing_moves(rig, 0.3)
+        assert not [line for line in rig.witness("set") if line["mono"] > answered], "no set after the answer"
+        outcome.exception(30)
+        started += len(rig.witness("set")) > sets
+        last = max(last, (moves(rig) or [given])[-1] - given)
+        if report["worker"] != "parked":
+            executor.ensure()
+    record("race with a dispatch: worst last position change (s)", round(last, 3))
+    record("race with a dispatch: attempts of 12 that had begun to move", started)
+    assert last < 2.0
 
 
 def test_with_devices_of_the_classic_family(make_rig: Callable[..., Any], record: Callable[..., None]) -> None:
@@ -369,6 +406,11 @@ def test_the_death_of_the_worker_stops_the_axes_and_latches_nothing(rig: Any, re
     assert_stopped(rig, killed, 2.0, "worker killed", record)
     assert not Latch(rig.place).read().engaged
     assert "died while moving" in log.read_text()
+    # The next worker finds the same recovery process and is the one it watches from then on.
+    recovery = ask_recovery(rig, "hello")["pid"]
+    rig.executor().ensure()
+    facts = until(lambda: (facts := ask_recovery(rig, "hello"))["worker_alive"] and facts, "the adoption")
+    assert (facts["pid"], facts["worker_pid"]) == (recovery, rig.pid("worker"))
 
 
 def test_with_the_controller_dead_nothing_is_confirmed(rig: Any) -> None:
