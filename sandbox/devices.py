@@ -164,19 +164,23 @@ def connect(place: InstrumentPlace, physics: Physics, profile: Profile, options:
         InstrumentUnavailable: Nothing answers on the controller's socket.
     """
     connection = Connection.open(place, physics, profile, options)
-    axes = {
-        name: SimulatedAxis(model, connection.link, connection.axis_timeout(name))
-        for name, model in connection.axes.items()
-    }
-    detectors = [
-        SimulatedDetector(name, signals, connection.link, connection.detector_timeout(name))
-        for name, signals in connection.detectors.items()
-    ]
+    try:
+        axes = {
+            name: SimulatedAxis(model, connection.link, connection.axis_timeout(name))
+            for name, model in connection.axes.items()
+        }
+        detectors = [
+            SimulatedDetector(name, signals, connection.link, connection.detector_timeout(name))
+            for name, signals in connection.detectors.items()
+        ]
 
-    async def connect_all() -> None:
-        devices: list[Device] = [*axes.values(), *detectors]
-        for device in devices:
-            await device.connect(timeout=CONNECT_S)
+        async def connect_all() -> None:
+            devices: list[Device] = [*axes.values(), *detectors]
+            for device in devices:
+                await device.connect(timeout=CONNECT_S)
 
-    call_in_bluesky_event_loop(connect_all())
-    return connection.devices(axes, detectors)
+        call_in_bluesky_event_loop(connect_all())
+    except BaseException:
+        connection.link.close()
+        raise
+    return connection.devices(dict(axes), list(detectors))

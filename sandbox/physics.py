@@ -26,7 +26,6 @@ __all__ = [
     "SignalModel",
     "Value",
     "generator",
-    "is_finite_reading",
 ]
 
 
@@ -124,8 +123,3 @@ def generator(seed: int, ordinal: int, replicate: int) -> np.random.Generator:
         replicate: 0 for the first measurement of the run.
     """
     return np.random.default_rng([seed, ordinal, replicate])
-
-
-def is_finite_reading(value: float | Sequence[float]) -> bool:
-    """Whether every number of a reading is finite."""
-    return bool(np.all(np.isfinite(np.asarray(value, dtype=float))))

@@ -239,3 +239,15 @@ def test_without_a_controller_there_is_nothing_to_connect_to(bench: Make, engine
     lab.laboratory.devices = family
     with pytest.raises(InstrumentUnavailable, match="start the laboratory first"):
         lab.connect()
+
+
+def test_without_a_run_engine_nothing_stays_open(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bluesky import run_engine
+
+    monkeypatch.setattr(run_engine, "_bluesky_event_loop", None)
+    lab = bench("snar-flow")
+    lab.start()
+    with pytest.raises(RuntimeError, match="event loop"):
+        lab.connect()
+    link = lab.link()
+    eventually(lambda: link.call("status")["clients"] == 1, "the link of the failed connection is closed")
