@@ -60,6 +60,13 @@ def pretty_unit(unit: str | None) -> str:
     return re.sub(r"\bu(?=[A-Za-z])", "µ", text).replace("*", "·")
 
 
+def prose(text: str) -> str:
+    """Return a sentence of a record with its numbers and units as in print: 310 for `3.1e+02`, m³ for `m^3`."""
+    text = re.sub(r"(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+\b", lambda found: number(float(found[0]), 3), text)
+    text = re.sub(r"(?<=[A-Za-z])\^(-?\d+)", lambda power: power[1].translate(_SUPERSCRIPTS), text)
+    return re.sub(r"\bdegC\b", "°C", text)
+
+
 class HasUnits(Protocol):
     """Whatever knows the unit of a name, such as a problem."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -81,11 +81,18 @@ def emit_results(ledger: Ledger, campaign_id: str) -> None:
     output.emit(campaign.results(ledger, campaign_id))
 
 
-def leave(state: str) -> None:
+def shut_down(ledger: Ledger, campaign_id: str) -> None:
+    """End the processes of a simulated laboratory that is of no further use; a real instrument is left alone."""
+    from athanor.agents import campaign
+
+    campaign.shut_down_laboratory(ledger, campaign_id)
+
+
+def leave(state: str) -> NoReturn:
     """End the command with the exit code that a campaign's state stands for."""
-    code = {"succeeded": output.OK, "paused": output.PAUSED, "cancelled": output.OK}.get(state, output.FAILED)
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(
+        {"succeeded": output.OK, "paused": output.PAUSED, "cancelled": output.OK}.get(state, output.FAILED)
+    )
 
 
 class Interrupt:
@@ -120,6 +127,9 @@ class Interrupt:
 def interrupts() -> Iterator[Interrupt]:
     """Turn Ctrl-C and SIGTERM into a wish to pause, for as long as a campaign runs."""
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt  # only the main thread receives signals
+        return
     previous = {number: signal.signal(number, interrupt.press) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interrupt
@@ -128,7 +138,7 @@ def interrupts() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-def follow(ledger: Ledger, campaign_id: str, *, json: bool = False) -> str:
+def follow(ledger: Ledger, campaign_id: str) -> str:
     """Run the campaign until it ends or pauses, showing it meanwhile. Returns its state."""
     grant_autonomy(ledger, campaign_id)
     ended = threading.Event()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -62,7 +62,10 @@ def demo(
     opened = context.open_ledger(str(path), create=True)
     output.say(f"[quiet]A demonstration on a simulated laboratory. Its record is in[/] {output.plain(str(path))}")
     campaign_id = drive.open_campaign(spec, opened)
-    state = drive.follow(opened, campaign_id, json=json)
+    state = drive.follow(opened, campaign_id)
+    if state == "paused":
+        _conclude(opened, campaign_id, state, json)
+    drive.shut_down(opened, campaign_id)
     report = path.parent / f"{campaign_id}.html"
     from athanor.console.report import write_report
 
@@ -239,17 +242,19 @@ def resume(
 
 
 def _finish(ledger: Ledger, campaign_id: str, json: bool) -> None:
-    state = drive.follow(ledger, campaign_id, json=json)
+    _conclude(ledger, campaign_id, drive.follow(ledger, campaign_id), json)
+
+
+def _conclude(ledger: Ledger, campaign_id: str, state: str, json: bool) -> NoReturn:
+    """Say how a campaign stands and what to type next; end the command with the code that stands for it."""
     if json:
         drive.emit_results(ledger, campaign_id)
     flag = context.ledger_flag(ledger)
-    campaign = ledger.campaign(campaign_id)
+    output.say(f"{output.state(state)}: {output.plain(ledger.campaign(campaign_id).reason or '')}")
     if state == "paused":
-        output.say(f"[warn]paused[/]: {output.plain(campaign.reason or '')}")
         _hint(context.command("show", campaign_id, ledger=flag), "what is waiting")
         _hint(context.command("resume", campaign_id, ledger=flag), "go on")
     else:
-        output.say(f"{output.state(state)}: {output.plain(campaign.reason or '')}")
         _hint(context.command("show", campaign_id, ledger=flag), "what was found and why")
         _hint(context.command("report", campaign_id, ledger=flag), "a page to send to a colleague")
     drive.leave(state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,7 @@ from athanor.console.report.data import Advantage
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
 
-ARMS = 32
-LEAST_ARMS = 20
-SECONDS = 20.0
-"""Past this time no further arm is begun, once there are LEAST_ARMS of them."""
+ARMS = 24
 
 Truth = Callable[[Mapping[str, float | int | str]], dict[str, float]]
 Curve = list[float | None]
@@ -47,15 +43,12 @@ def random_arms(problem: Problem, truth: Truth, length: int, seed: int, arms: in
         truth: the laboratory's noise-free outcomes.
         length: experiments per arm.
         seed: of the campaign; arm k draws from seed + 1000 + k.
-        arms: how many; fewer when the laboratory is slow, though never fewer than LEAST_ARMS.
+        arms: how many.
     """
     from athanor.planners.random import RandomPlanner
 
-    started = time.monotonic()
     curves: list[Curve] = []
     for index in range(arms):
-        if index >= LEAST_ARMS and time.monotonic() - started > SECONDS:
-            break
         planner = RandomPlanner(problem, seed=seed + 1000 + index)
         points = [candidate.values for candidate in planner.suggest(length)]
         curves.append(curve(problem, [truth_or_nothing(truth, point) for point in points]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from athanor.console import overview
 from athanor.console.report import baseline
 from athanor.console.report.data import (
+    Arm,
     BestPoint,
     CallSummary,
     EvidencePoint,
@@ -269,7 +270,10 @@ def _hypotheses(ledger: Ledger, campaign_id: str, experiments: Sequence[Experime
                 log_threshold_support=support,
                 log_threshold_refute=refute,
                 cap_blocks=body.get("cap_blocks"),
-                unit=(body.get("design") or {}).get("unit"),
+                arms=[
+                    Arm(arm=point["arm"], values=point["values"])
+                    for point in (body.get("design") or {}).get("points", [])
+                ],
                 evidence=[
                     EvidencePoint(
                         block=row.block,

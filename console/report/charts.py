@@ -166,40 +166,67 @@ def front_chart(
         reference: the values from which on nothing counts, where the problem gives them.
     """
     width, height = 880, 380
-    xs = [p[0] for p in points] + ([reference[0]] if reference[0] is not None else [])
-    ys = [p[1] for p in points] + ([reference[1]] if reference[1] is not None else [])
+    inside = [p for p in points if p[2] or _is_near(p, points, axes, reference)]
+    xs = [p[0] for p in inside] + ([reference[0]] if reference[0] is not None else [])
+    ys = [p[1] for p in inside] + ([reference[1]] if reference[1] is not None else [])
     x = Scale(*padded(xs), 62, width - 24)
     y = Scale(*padded(ys), height - 50, 34)
     (x_label, x_up), (y_label, y_up) = axes
     arrow_x, arrow_y = ("→ better" if x_up else "← better"), ("↑ better" if y_up else "↓ better")
     parts: list[Child] = [frame(x, y, f"{x_label}   {arrow_x}", f"{y_label}   {arrow_y}")]
-    front = sorted((p for p in points if p[2]), key=lambda p: p[0])
+    front = [p for p in points if p[2]]
     if reference[0] is not None and reference[1] is not None:
         corner = (x(reference[0]), y(reference[1]))
         if front:
-            outline = _attained([(x(p[0]), y(p[1])) for p in front], corner, x_up)
+            outline = _attained([(x(p[0]), y(p[1])) for p in front], corner, x_up, y_up)
             parts.append(path(outline, "attained", closed=True))
         parts.append(tag("circle", tag("title", "reference point"), cx=corner[0], cy=corner[1], r=3.5, class_="corner"))
         parts.append(text(corner[0] + 8, corner[1] + 4, "reference point", class_="tick", anchor="start"))
-    for first, second, is_front, label in points:
+    labelled: list[Point] = []
+    for first, second, is_front, label in sorted(inside, key=lambda p: p[2]):
         hint = tag("title", f"{label}: {number(first)}, {number(second)}")
         class_ = "mark" if is_front else "mark-plain"
         parts.append(tag("circle", hint, cx=x(first), cy=y(second), r=4.6 if is_front else 3.2, class_=class_))
-        if is_front:
-            parts.append(text(x(first) + 7, y(second) - 6, label, class_="tick", anchor="start"))
+        place = (x(first) + 7, y(second) - 6)
+        if is_front and all(abs(place[0] - a) > 22 or abs(place[1] - b) > 13 for a, b in labelled):
+            labelled.append(place)
+            parts.append(text(*place, label, class_="tick", anchor="start"))
+    left_out = len(points) - len(inside)
+    if left_out:
+        parts.append(text(x.end, y.end - 14, f"{left_out} measured points lie far outside", anchor="end"))
     return figure(width, height, f"Measured trade-off of {x_label} and {y_label}", *parts)
 
 
-def _attained(front: Sequence[Point], corner: Point, x_up: bool) -> list[Point]:
-    """Return the outline of what the front dominates, in pixels: a staircase from the front back to the corner."""
-    ordered = sorted(front, reverse=not x_up)
-    inside = [(px, py) for px, py in ordered if (px > corner[0]) == x_up]
-    outline: list[Point] = [(corner[0], corner[1])]
-    last_x = corner[0]
-    for px, py in inside:
-        outline += [(last_x, py), (px, py)]
-        last_x = px
-    outline.append((last_x, corner[1]))
+def _is_near(
+    point: tuple[float, float, bool, str],
+    points: Sequence[tuple[float, float, bool, str]],
+    axes: tuple[tuple[str, bool], tuple[str, bool]],
+    reference: tuple[float | None, float | None],
+) -> bool:
+    """Whether a point is not much worse than the reference: what lies far out would squeeze the rest together."""
+    for place in (0, 1):
+        limit, is_up = reference[place], axes[place][1]
+        if limit is None:
+            continue
+        values = [p[place] for p in points if p[2]]
+        best = (max(values) if is_up else min(values)) if values else limit
+        if (limit - point[place] if is_up else point[place] - limit) > 0.6 * abs(best - limit):
+            return False
+    return True
+
+
+def _attained(front: Sequence[Point], corner: Point, x_up: bool, y_up: bool) -> list[Point]:
+    """Return the outline, in pixels, of what points dominate above a corner: a staircase from the best in x back."""
+    flip_x, flip_y = (1 if x_up else -1), (-1 if y_up else 1)  # pixels grow downwards
+    inside = [p for p in front if (p[0] - corner[0]) * flip_x > 0 and (p[1] - corner[1]) * flip_y > 0]
+    ordered = sorted(inside, key=lambda p: -p[0] * flip_x)
+    outline: list[Point] = [corner]
+    reach = corner[1]
+    for px, py in ordered:
+        if (py - reach) * flip_y > 0:
+            outline += [(px, reach), (px, py)]
+            reach = py
+    outline.append((corner[0], reach))
     return outline
 
 

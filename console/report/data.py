@@ -74,6 +74,13 @@ class EvidencePoint(Part):
     experiments: list[str]
 
 
+class Arm(Part):
+    """One setting of a registered test: its letter and the values it measures at."""
+
+    arm: str
+    values: dict[str, Value]
+
+
 class HypothesisCard(Part):
     """One hypothesis: what was believed, how it was tested, what came out. Prior, evidence and verdict stay apart."""
 
@@ -91,7 +98,7 @@ class HypothesisCard(Part):
     log_threshold_support: float | None = None
     log_threshold_refute: float | None = None
     cap_blocks: int | None = None
-    unit: str | None = None
+    arms: list[Arm] = []
     evidence: list[EvidencePoint] = []
     runs: list[str] = []
     body_hash: str | None = None

@@ -24,6 +24,7 @@ def effects(
         return Effects(missing=f"Only {len(measured)} experiments were measured; too few to say.")
     from athanor.planners import diagnostics
     from athanor.planners.bayesian import BayesianPlanner
+    from athanor.planners.hyperparameters import FitFailed
     from athanor.planners.protocol import Observation as Seen
 
     planner = BayesianPlanner(problem, seed=seed)
@@ -41,8 +42,10 @@ def effects(
             for item in observations
         ]
     )
-    cuts: Any = diagnostics.slices(planner, n=41)
-    return to_effects(cuts, diagnostics.effects(planner))
+    try:
+        return to_effects(diagnostics.slices(planner, n=41), diagnostics.effects(planner))
+    except FitFailed as error:
+        return Effects(missing=f"No model could be fitted: {error}.")
 
 
 def to_effects(cuts: Any, found: Any) -> Effects:

@@ -6,7 +6,7 @@ from athanor.console.report import charts, slices
 from athanor.console.report.data import ExperimentRow, HypothesisCard, ReportData
 from athanor.console.report.markup import Child, Markup, join, tag
 from athanor.console.report.sections import data_table, named, shown
-from athanor.console.wording import MISSING, count, duration, e_value, moment, number, settings
+from athanor.console.wording import MISSING, count, duration, e_value, moment, number, prose, settings
 
 
 def hypotheses_section(data: ReportData) -> Markup:
@@ -64,15 +64,17 @@ def _card(card: HypothesisCard, data: ReportData) -> Markup:
         hint = f"e-value against: {null}" if null else None
         value = f"e = {e_value(log_e)}{needs}" if log_e is not None else f"no block yet{needs}"
         rows += [tag("dt", words, title=hint), tag("dd", _bar(log_e, limit, class_), value)]
-    rows += [tag("dt", "Verdict"), tag("dd", card.state, f": {card.reason}" if card.reason else "")]
+    rows += [tag("dt", "Verdict"), tag("dd", card.state, f": {prose(card.reason)}" if card.reason else "")]
     numbers = [run.rpartition(".")[2] for run in card.runs]
     runs = f"Tested by {count(len(numbers), 'experiment')}: {', '.join(numbers)}." if numbers else "No run tested it."
     blocks = f" {count(len(card.evidence), 'complete block')} of at most {card.cap_blocks}." if card.cap_blocks else ""
+    compared = _compared(card, data)
     registered = f" Registered {moment(card.registered_at)}." if card.registered_at else " Never registered."
     left = tag(
         "div",
-        tag("p", card.rationale, class_="rationale"),
+        tag("p", prose(card.rationale), class_="rationale"),
         tag("dl", *rows, class_="three"),
+        tag("p", tag("span", "Compared ", class_="unit"), compared, class_="runs") if compared else None,
         tag("p", runs, blocks, registered, class_="runs"),
     )
     chart = None
@@ -84,13 +86,26 @@ def _card(card: HypothesisCard, data: ReportData) -> Markup:
         tag(
             "header",
             tag("span", card.id.rpartition(".")[2], class_="mono unit"),
-            tag("h3", card.statement),
+            tag("h3", prose(card.statement)),
             tainted if card.is_tainted else None,
             tag("span", card.state, class_=f"badge {card.state}"),
         ),
         tag("div", left, tag("div", chart), class_="columns") if chart else left,
         class_="card",
     )
+
+
+def _compared(card: HypothesisCard, data: ReportData) -> str:
+    """Say which settings a test measures: what differs between its arms, and what they share."""
+    if not card.arms:
+        return ""
+    first = card.arms[0].values
+    shared = {name: value for name, value in first.items() if all(arm.values.get(name) == value for arm in card.arms)}
+    differing = "; ".join(
+        f"{arm.arm}: " + settings({n: v for n, v in arm.values.items() if n not in shared}, data.problem)
+        for arm in card.arms
+    )
+    return f"{differing}{', at ' + settings(shared, data.problem) if shared else ''}."
 
 
 def effects_section(data: ReportData) -> Markup:
@@ -152,12 +167,14 @@ def _state(row: ExperimentRow) -> Markup:
 def _why(row: ExperimentRow) -> Markup:
     parts: list[Child] = []
     if row.reason:
-        parts.append(tag("span", row.reason, class_="bad" if row.state not in ("completed", "superseded") else None))
+        parts.append(
+            tag("span", prose(row.reason), class_="bad" if row.state not in ("completed", "superseded") else None)
+        )
     if row.hypothesis:
         short = row.hypothesis.rpartition(".")[2]
         parts.append(f"{' · ' if parts else ''}tests {short}, block {row.block}, {row.arm}")
     elif row.why:
-        parts.append(f"{' · ' if parts else ''}{row.why}")
+        parts.append(f"{' · ' if parts else ''}{prose(row.why)}")
     if row.fallback:
         parts.append(f" (fallback: {row.fallback})")
     return join(*parts)

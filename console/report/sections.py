@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from athanor.console.report import charts
 from athanor.console.report.data import BestPoint, Outcome, ReportData
 from athanor.console.report.markup import Child, Markup, join, tag
-from athanor.console.wording import MISSING, count, duration, measured, moment, number, pretty_unit, settings
+from athanor.console.wording import MISSING, count, duration, measured, moment, number, pretty_unit, prose, settings
 from athanor.planners.problem import Continuous, Integer
 
 
@@ -78,8 +78,11 @@ def verdict_line(data: ReportData) -> Markup:
 
 
 def best_value(point: BestPoint, name: str) -> Outcome | None:
-    """Return what was measured at a best point, or what is predicted there."""
-    return point.measured.get(name) or point.predicted.get(name)
+    """Return the best-known value at a best point: the measured one with its error, else the model's estimate."""
+    measured_there, predicted = point.measured.get(name), point.predicted.get(name)
+    if measured_there is not None and (measured_there.error is not None or predicted is None):
+        return measured_there
+    return predicted
 
 
 def head(data: ReportData) -> Markup:
@@ -136,32 +139,43 @@ def best_section(data: ReportData) -> Markup:
         return join(tag("h2", "Best found"), tag("p", "Nothing that counts was measured.", class_="note"))
     problem = data.problem
     outcomes = list(problem.outcomes)
+    has_model = any(point.predicted for point in data.best)
     has_truth = any(point.truth for point in data.best)
     heads: list[Child] = ["experiment", *(named(p.name, p.unit) for p in problem.parameters)]
-    heads += [named(name, problem.unit(name)) for name in outcomes]
-    heads += [join(name, tag("span", " truth", class_="unit")) for name in outcomes] if has_truth else []
+    for name in outcomes:
+        heads.append(named(name, problem.unit(name)))
+        heads += [join(name, tag("span", "model", class_="unit"))] if has_model else []
+        heads += [join(name, tag("span", "truth", class_="unit"))] if has_truth else []
     rows: list[list[Child]] = []
     for point in data.best:
         row: list[Child] = [(point.experiment or MISSING).rpartition(".")[2]]
         row += [number(point.values.get(p.name)) for p in problem.parameters]
-        row += [shown(best_value(point, name)) for name in outcomes]
-        row += [number((point.truth or {}).get(name)) for name in outcomes] if has_truth else []
+        for name in outcomes:
+            row.append(shown(point.measured.get(name)))
+            row += [shown(point.predicted.get(name))] if has_model else []
+            row += [number((point.truth or {}).get(name))] if has_truth else []
         rows.append(row)
     several = len(problem.objectives) > 1
     lead = (
-        "No measured point is better in one objective without being worse in another than each of these."
+        "Measured points that, as the model of all measurements sees them, no other beats in every objective at once."
         if several
-        else "The point the planner holds for best, and what was measured there."
+        else "The measured point that the model of all measurements holds for best."
     )
-    lead += " ± is one standard error of the mean; without it, a single reading was made." if rows else ""
+    lead += (
+        " Measured values carry ± one standard error where a point was measured more than once; the model’s carry "
+        "± one standard deviation of its belief."
+    )
     if has_truth:
         lead += " Truth is the simulation without noise, known only because this laboratory is simulated."
     parts: list[Child] = [tag("h2", "Best trade-offs" if several else "Best found"), tag("p", lead, class_="lead")]
     if len(problem.objectives) == 2:
         parts.append(_front(data))
-    parts.append(data_table(heads, rows, [True] * len(heads)))
-    if not several:
-        parts.append(_predicted(data.best[0], problem.outcomes, data))
+    parts.append(tag("div", data_table(heads, rows, [True] * len(heads)), class_="wide fit"))
+    if not several and data.best[0].probability is not None:
+        chance = number(data.best[0].probability, 3)
+        parts.append(
+            tag("p", f"All bounds on outcomes hold there with probability {chance}, says the model.", class_="note")
+        )
     return join(*parts)
 
 
@@ -180,24 +194,6 @@ def _front(data: ReportData) -> Markup:
         points,
         ((labels[0], first.goal == "maximize"), (labels[1], second.goal == "maximize")),
         (first.reference, second.reference),
-    )
-
-
-def _predicted(point: BestPoint, outcomes: Sequence[str], data: ReportData) -> Markup:
-    if not point.predicted:
-        return Markup("")
-    words = ", ".join(
-        f"{name} {shown(point.predicted.get(name), data.problem.unit(name))}"
-        for name in outcomes
-        if name in point.predicted
-    )
-    tail = ""
-    if point.probability is not None:
-        tail = f" All bounds on outcomes hold there with probability {number(point.probability, 3)}."
-    return tag(
-        "p",
-        f"The model of all measurements puts this point at {words} (± one standard deviation).{tail}",
-        class_="note",
     )
 
 
@@ -230,7 +226,7 @@ def progress_section(data: ReportData) -> Markup:
         parts.append(tag("p", " · ".join(str(k) for k in keys), class_="note"))
     parts.append(_advantage(data))
     if progress.reference_how:
-        parts.append(tag("p", f"Best possible: {progress.reference_how}", class_="note"))
+        parts.append(tag("p", f"Best possible: {prose(progress.reference_how)}", class_="note"))
     return join(*parts)
 
 
@@ -249,8 +245,8 @@ def _advantage(data: ReportData) -> Markup:
     return tag(
         "p",
         tag("strong", f"Advantage: {signed(a.difference)}{unit} over the median random campaign"),
-        f" ({number(a.campaign_final)} against {number(a.median_final)}{unit}). Set against each random campaign by "
-        f"itself, the middle 95 % of {a.arms} differences runs from {signed(a.low)} to {signed(a.high)}{unit}.",
+        f" ({number(a.campaign_final, 3)} against {number(a.median_final, 3)}{unit}). Set against each random campaign "
+        f"by itself, the middle 95 % of {a.arms} differences runs from {signed(a.low)} to {signed(a.high)}{unit}.",
         match,
         " This is one campaign beside many random ones; how much it would vary with its own seed is not in it.",
     )

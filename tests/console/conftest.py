@@ -10,6 +10,7 @@ import pytest
 
 from athanor.console.report.data import (
     Advantage,
+    Arm,
     BestPoint,
     CallSummary,
     Effects,
@@ -223,6 +224,10 @@ def _hypotheses() -> list[HypothesisCard]:
         "log_threshold_support": math.log(64),
         "log_threshold_refute": math.log(64),
         "cap_blocks": 12,
+        "arms": [
+            Arm(arm="a", values={"concentration": 0.1, "equivalents": 4}),
+            Arm(arm="b", values={"concentration": 0.4, "equivalents": 4}),
+        ],
         "body_hash": "45" * 32,
     }
     return [
