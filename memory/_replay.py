@@ -31,7 +31,7 @@ from athanor.memory.records import (
     Run,
 )
 from athanor.memory.signing import PublicKey
-from athanor.memory.tables import METADATA, table_of
+from athanor.memory.tables import METADATA, row_from, table_of
 
 Found = tuple[str, str | None, int | None, str]
 _CHUNK = 500
@@ -223,7 +223,7 @@ class Replay:
             position, expected = self._fixed.pop((kind, identity), (None, None))
         if position is None:
             self._found.append(("table", None, None, f"the {kind} {identity} is not in the journal: put in by hand"))
-        elif digest_text(line) != expected or position != row["position"]:
+        elif digest_text(line) != expected or row_from(found, position) != dict(row):
             self._found.append(("table", None, None, f"the {kind} {identity} differs from journal line {position}"))
         elif isinstance(found, Document) and digest_text(found.body) != found.sha256:
             self._found.append(("table", None, None, f"the document {identity} differs from its hash"))
