@@ -68,21 +68,20 @@ def log_e(n: npt.ArrayLike, total: npt.ArrayLike, squares: npt.ArrayLike, scales
     """
     from scipy.special import stdtr
 
-    count, sum_x, sum_xx = (np.asarray(a, dtype=np.float64) for a in (n, total, squares))
-    root = np.sqrt(np.where(sum_xx > 0.0, sum_xx, 1.0))
-    # |s| ≤ √n by Cauchy–Schwarz; rounding must not push it over.
-    s = np.clip(np.where(sum_xx > 0.0, sum_x / root, 0.0), -np.sqrt(count), np.sqrt(count))
-    parts = []
-    for g in scales:
-        spread = 1.0 + count * g * g
-        r2 = s * s * g * g / spread
-        rest = 1.0 - r2
-        t = np.sqrt(count / rest) * s * g / np.sqrt(spread)
-        tail = np.maximum(stdtr(count, t), 1e-300)
-        parts.append(math.log(2.0) - 0.5 * np.log(spread) - 0.5 * count * np.log(rest) + np.log(tail))
-    stacked = np.stack(np.broadcast_arrays(*parts))
-    peak = stacked.max(axis=0)
-    result: Floats = peak + np.log(np.exp(stacked - peak).mean(axis=0))
+    # The mixture has an axis of its own, in front.
+    g2 = np.square(np.asarray(scales, dtype=np.float64))
+    count, sum_x, sum_xx = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (n, total, squares)))
+    g2 = g2.reshape(-1, *(1,) * count.ndim)
+    # s² ≤ n by Cauchy–Schwarz; rounding must not push it over.
+    s2 = np.minimum(np.where(sum_xx > 0.0, sum_x * sum_x / np.where(sum_xx > 0.0, sum_xx, 1.0), 0.0), count)
+    spread = 1.0 + count * g2
+    r2 = s2 * g2 / spread
+    rest = 1.0 - r2
+    t = np.copysign(np.sqrt(count * r2 / rest), sum_x)
+    tail = np.maximum(stdtr(count, t), 1e-300)
+    parts = math.log(2.0) - 0.5 * np.log(spread) - 0.5 * count * np.log(rest) + np.log(tail)
+    peak = parts.max(axis=0)
+    result: Floats = peak + np.log(np.exp(parts - peak).mean(axis=0))
     return result
 
 

@@ -21,7 +21,7 @@ from athanor.agents.hypotheses.claims import AnyClaim, Effect, Level
 from athanor.agents.hypotheses.evidence import log_e_pair
 from athanor.agents.hypotheses.families import elond_level
 from athanor.agents.hypotheses.registration import RegistrationBody, register, shares_design
-from athanor.agents.hypotheses.verdicts import Assessment, Block, Verdict, ride, update
+from athanor.agents.hypotheses.verdicts import Block, Verdict, ride, update
 from athanor.agents.reasoners.protocol import Known, Proposal, Seen, Situation
 from athanor.agents.reasoners.statistical import StatisticalReasoner
 from athanor.planners.problem import Continuous, Objective, Problem
@@ -89,7 +89,7 @@ class SimulatedCampaign:
         corners = [(i & 1, i >> 1 & 1, i >> 2 & 1) for i in (0, 3, 5, 6, 1, 2, 4, 7)]
         for i in range(EXPLORATION):
             self.measure([float(end) for end in corners[i % 8]])
-        while self.budget - len(self.y) >= 8:
+        while self.left() >= 8:
             effects, noise = self.effects()
             best = int(np.argmax(self.y))
             base: dict[str, Level] = dict(zip(PROBLEM.names, self.x[best], strict=True))
@@ -129,35 +129,39 @@ class SimulatedCampaign:
                 seed=self.seed,
                 prior=proposal.prior,
                 proposer="statistical",
-                cap_blocks=(self.budget - len(self.y)) // 2,
+                cap_blocks=self.left() // 2,
                 group=group,
             )
             for i, proposal in enumerate(proposals)
         ]
         assert all(shares_design(registrations[0], other) for other in registrations)
-        blocks: list[list[Block]] = [[] for _ in registrations]
-        results: list[Assessment] = []
-        while not results or None in [result.verdict for result in results]:
-            ended = "the budget is spent" if self.budget - len(self.y) < 2 else None
-            if ended is None:
-                self.run_block(registrations, blocks)
-            lead = update(registrations[0], blocks[0], ended=ended)
-            results = [
-                lead,
-                *(ride(r, b, lead, ended=ended) for r, b in zip(registrations[1:], blocks[1:], strict=True)),
-            ]
+        # Every block that the budget allows is drawn, then the verdicts say how many of them were run: the same as
+        # running and weighing one after the other, since a verdict looks at nothing that comes after it.
+        before, blocks = (
+            len(self.y),
+            [self.draw_block(registrations, number) for number in range(1, self.left() // 2 + 1)],
+        )
+        ended = "the budget is spent"
+        own = [[pair[i] for pair in blocks] for i in range(len(registrations))]
+        lead = update(registrations[0], own[0], ended=ended)
+        results = [lead, *(ride(r, b, lead, ended=ended) for r, b in zip(registrations[1:], own[1:], strict=True))]
+        run = max(len(result.trail) for result in results)
+        del self.x[before + 2 * run :], self.y[before + 2 * run :]
         for proposal, registration, result in zip(proposals, registrations, results, strict=True):
             assert result.verdict is not None
             self.tested.append((proposal.claim, registration, result.verdict))
 
-    def run_block(self, registrations: Sequence[RegistrationBody], blocks: Sequence[list[Block]]) -> None:
-        lead, number = registrations[0], len(blocks[0]) + 1
+    def left(self) -> int:
+        return self.budget - len(self.y)
+
+    def draw_block(self, registrations: Sequence[RegistrationBody], number: int) -> list[Block]:
+        """One block of the shared runs, with each registration's statistic."""
+        design = registrations[0].design
         outcome = {
-            arm: self.measure([float(lead.design.values(arm)[name]) for name in PROBLEM.names])
-            for arm in lead.design.order(lead.seed, number)
+            arm: self.measure([float(design.values(arm)[name]) for name in PROBLEM.names])
+            for arm in design.order(self.seed, number)
         }
-        for registration, own in zip(registrations, blocks, strict=True):
-            own.append(Block(number=number, status="complete", statistic=registration.design.statistic(outcome)))
+        return [Block(number=number, status="complete", statistic=r.design.statistic(outcome)) for r in registrations]
 
 
 def is_false_support(claim: AnyClaim, slope: float) -> bool:
