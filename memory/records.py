@@ -156,7 +156,7 @@ class Campaign(Record):
     laboratory: Name
     instrument: Name
     simulated: bool
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
     autonomy: Name
     requested: Request = "none"
     created_at: Moment = Field(default_factory=now)
