@@ -43,6 +43,7 @@ class StopLine:
         self._worker = worker
         self._guard = threading.Lock()
         self._running: Future[dict[str, Any]] | None = None
+        self._descent: _Descent | None = None
 
     @property
     def is_running(self) -> bool:
@@ -53,8 +54,10 @@ class StopLine:
     def stop_all(self, reason: str, by: str) -> dict[str, Any]:
         """Stop, latch, confirm, read back. Idempotent; what a device, worker or disk does is told, never raised."""
         with self._guard:
-            if self._running is None or self._running.done():
-                self._running = spawn(lambda: _Descent(self, reason, by).run(), "stop-all")
+            # One that has already made up its mind knows nothing of what has begun to move since.
+            if self._running is None or self._descent is None or self._descent.is_decided:
+                self._descent = _Descent(self, reason, by)
+                self._running = spawn(self._descent.run, "stop-all")
             running = self._running
         return running.result()
 
@@ -74,6 +77,7 @@ class _Descent:
         line.hardware.retry_now()
         self.worker = line._worker()
         self.killed = False
+        self.is_decided = False
 
     def run(self) -> dict[str, Any]:
         hardware = self.line.hardware
@@ -94,6 +98,7 @@ class _Descent:
             now = time.monotonic()
             is_out_of_reach = not hardware.is_connected and fate and now > self.began + self.line.PATIENCE_S
             if quiet >= 2 or is_out_of_reach or now > self.end:
+                self.is_decided = True
                 return self._report(quiet >= 2, moving, fate)
             time.sleep(self.line.STEP_S)
 

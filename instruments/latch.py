@@ -128,23 +128,32 @@ class Latch:
 
     def read(self) -> LatchState:
         """The state now. Corrupt, unreadable or removed reads as engaged, with the reason in `reason`."""
-        state = self._read_file()
+        state, is_sound = self._read_file()
         with self._guard:
             held = self._held
             if held is None:
                 return state
-            if state.count != UNKNOWN and state.count >= held.count:
+            if is_sound and _is_after(state, held):
                 self._held = None  # The file has it, or a later reset: the file is the truth again.
                 return state
             return held
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object keeps the latch engaged because the file does not; touches no disk."""
+        return self._held is not None
+
     def hold(self, reason: str, by: str) -> LatchState:
-        """Engage in this process only: no disk is touched beyond one read."""
-        state = self._read_file()
+        """Engage in this process only: no disk is touched beyond one read.
+
+        A file that reads as engaged only because it cannot be read is no reason not to: it may become readable again.
+        """
+        state, is_sound = self._read_file()
         with self._guard:
-            if self._held is None and not state.engaged:
+            if self._held is None and not (is_sound and state.engaged):
+                count = state.count + 1 if is_sound else UNKNOWN
                 detail = "held in memory, not yet written"
-                self._held = LatchState(state.count + 1, True, reason, by, _now(), saved=False, detail=detail)
+                self._held = LatchState(count, True, reason, by, _now(), saved=False, detail=detail)
             return self._held or state
 
     def engage(self, reason: str, by: str) -> LatchState:
@@ -238,24 +247,23 @@ class Latch:
             data = file.read(SLOT * SLOTS)
         return [data[i * SLOT : (i + 1) * SLOT] for i in range(SLOTS)]
 
-    def _read_file(self) -> LatchState:
+    def _read_file(self) -> tuple[LatchState, bool]:
+        """What the file says, and whether it says so itself (else: it cannot be read, and counts as engaged)."""
         for _ in range(self.READS):
             try:
                 state, whole = self._judge(self._slots())
             except FileNotFoundError:
                 if not self.marker.exists():
-                    return LatchState(0, False)
-                return LatchState(
-                    UNKNOWN, True, f"{self.path} was removed; inspect the instrument, then reset the stop"
-                )
+                    return LatchState(0, False), True
+                reason = f"{self.path} was removed; inspect the instrument, then reset the stop"
+                return LatchState(UNKNOWN, True, reason), False
             except OSError as error:
-                return LatchState(
-                    UNKNOWN, True, f"{self.path} cannot be read ({error}); repair it, then reset the stop"
-                )
+                reason = f"{self.path} cannot be read ({error}); repair it, then reset the stop"
+                return LatchState(UNKNOWN, True, reason), False
             if whole:
                 break
             time.sleep(0.002)  # Another process may be half way through its write.
-        return state
+        return state, whole
 
     def _judge(self, slots: list[bytes]) -> tuple[LatchState, bool]:
         """The state the slots add up to, and whether all are whole: the highest count if so, else engaged."""
@@ -304,6 +312,13 @@ class Latch:
             yield
         finally:
             os.close(handle)
+
+
+def _is_after(state: LatchState, held: LatchState) -> bool:
+    """Whether the file's state is at least as new as what is held in memory."""
+    if held.count != UNKNOWN:
+        return state.count >= held.count
+    return state.engaged or (state.at or "") > (held.at or "")
 
 
 def _fresh_count() -> int:

@@ -33,6 +33,7 @@ class Recovery:
     """The process: keeps connected, serves the socket, watches the worker. Ends by itself when nobody needs it."""
 
     TICK_S = 0.1
+    SAVE_S = 1.0
 
     def __init__(
         self, place: InstrumentPlace, hardware: Hardware, worker_pid: int | None = None, idle_s: float = 600.0
@@ -58,6 +59,7 @@ class Recovery:
         """Serve until nobody needs this process any more; connects in the calling thread."""
         self.listen()
         spawn(self._watch, "watch")
+        spawn(self._save_latch, "latch")
         self.hardware.keep_connected()
 
     def listen(self) -> None:
@@ -116,6 +118,13 @@ class Recovery:
             elif not has_worker and time.monotonic() - self._busy_at > self.idle_s and not self.hardware.is_moving():
                 self.note("ended: no worker for the idle period")
                 self.end()
+
+    def _save_latch(self) -> None:
+        """Write a latch that the disk did not take, as soon as it does, unless it has been reset meanwhile."""
+        while not self._ended.wait(self.SAVE_S):
+            held = self.latch.read() if self.latch.is_held else None
+            if held is not None and not held.saved and self.latch.engage(held.reason or "", held.by or "").saved:
+                self.note("the latch, so far in memory only, is saved")
 
     def _stop_unattended(self) -> None:
         """After the worker's death, or without one from the start: whatever moves is stopped, without latching."""

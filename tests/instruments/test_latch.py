@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +173,39 @@ def test_without_a_disk_the_latch_holds_in_memory_until_a_later_reset(place: Pla
     assert not Latch(place).read().engaged, "the file was never written"
     Latch(place).reset("looked at it", "okafor")
     assert not held.read().engaged, "a reset elsewhere releases what was held here"
+
+
+def test_a_stop_during_a_fault_of_the_disk_outlives_the_fault(place: Place) -> None:
+    """The file cannot be read when the stop comes, and later says that it was never engaged."""
+    latch = Latch(place)
+    latch.create()
+    aside = latch.path.rename(latch.path.with_name("aside"))
+    latch.path.mkdir()
+    assert not latch.engage("leak", "rivera").saved
+    latch.path.rmdir()
+    aside.rename(latch.path)
+    assert not Latch(place).read().engaged, "others do not know"
+    assert latch.read().reason == "leak"
+    saved = latch.engage("leak", "rivera")
+    assert (saved.saved, Latch(place).read().engaged) == (True, True)
+    Latch(place).reset("disk replaced", "okafor")
+    assert not latch.read().engaged
+
+
+def test_a_reset_after_a_fault_of_the_disk_releases_what_was_held(place: Place) -> None:
+    latch = Latch(place)
+    latch.create()
+    latch.path.write_bytes(b"")
+    latch.hold("leak", "rivera")
+    until_another_millisecond()
+    Latch(place).reset("disk replaced", "okafor")
+    assert not latch.read().engaged
+
+
+def until_another_millisecond() -> None:
+    began = time.time()
+    while time.time() < began + 0.002:
+        pass
 
 
 def test_hold_touches_no_file_and_engage_then_writes_it(place: Place) -> None:

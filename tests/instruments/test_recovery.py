@@ -248,6 +248,22 @@ def test_shutdown_is_refused_while_it_is_needed(
     until(lambda: not answers(place), "its end")
 
 
+def test_a_latch_that_the_disk_did_not_take_is_saved_as_soon_as_it_does(
+    place: InstrumentPlace, recover: Callable[..., Recovery]
+) -> None:
+    latch = Latch(place)
+    latch.create()
+    recover()
+    aside = latch.path.rename(latch.path.with_name("aside"))
+    latch.path.symlink_to("/dev/full")
+    report = ask(place, "stop_all", reason="leak", by="rivera")
+    assert (report["confirmed"], report["latch"]["saved"]) == (True, False)
+    assert ask(place, "hello")["latch"]["engaged"]
+    aside.replace(latch.path)
+    until(lambda: Latch(place).read().engaged, "the saved latch")
+    assert Latch(place).read().reason == "leak"
+
+
 def test_a_newer_one_takes_over(place: InstrumentPlace, recover: Callable[..., Recovery]) -> None:
     old = recover()
     new = recover()
