@@ -67,6 +67,9 @@ class RecoveryKeeper:
             self._start_unless_starting()
         elif not answer.get("connected"):
             self.missing = f"the recovery process is not connected: {answer.get('trouble')}"
+        elif not answer["latch"]["saved"]:
+            # A worker started after that stop sees nothing of it in the file.
+            self.missing = f"Stop All is latched in the recovery process's memory: {answer['latch']['reason']}"
         else:
             self.missing = None
             self._failures = 0
