@@ -21,7 +21,7 @@ from athanor.memory.records import (
     Registration,
     Request,
 )
-from athanor.memory.tables import table_of
+from athanor.memory.rows import table_of
 
 _CAMPAIGN = table_of(Campaign)
 _PROBLEM = table_of(Problem)

@@ -19,7 +19,7 @@ from athanor.memory.errors import (
     StaleRevision,
 )
 from athanor.memory.records import Campaign, Decision, Experiment, ExperimentState, Intent, Lease, new_id
-from athanor.memory.tables import table_of
+from athanor.memory.rows import table_of
 
 _CAMPAIGN = table_of(Campaign)
 _EXPERIMENT = table_of(Experiment)

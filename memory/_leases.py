@@ -17,7 +17,7 @@ from athanor.memory.canonical import time_text
 from athanor.memory.errors import LeaseHeld, LeaseLost
 from athanor.memory.journal import SITE
 from athanor.memory.records import Lease
-from athanor.memory.tables import row_from, table_of
+from athanor.memory.rows import row_from, table_of
 
 _LEASE = table_of(Lease)
 FREE = ""

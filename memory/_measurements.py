@@ -22,7 +22,7 @@ from athanor.memory.records import (
     SpooledDocument,
     new_id,
 )
-from athanor.memory.tables import row_from, table_of
+from athanor.memory.rows import row_from, table_of
 
 _RUN = table_of(Run)
 _DOCUMENT = table_of(Document)

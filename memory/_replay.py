@@ -30,8 +30,9 @@ from athanor.memory.records import (
     Registration,
     Run,
 )
+from athanor.memory.rows import row_from, table_of
 from athanor.memory.signing import PublicKey
-from athanor.memory.tables import METADATA, row_from, table_of
+from athanor.memory.tables import METADATA
 
 Found = tuple[str, str | None, int | None, str]
 _CHUNK = 500

@@ -26,8 +26,8 @@ from athanor.memory.errors import (
 from athanor.memory.heads import Heads
 from athanor.memory.journal import Journal, chain_of
 from athanor.memory.records import Experiment, Problem, Record
+from athanor.memory.rows import column_of, record_from, row_from, table_of
 from athanor.memory.signing import AnchorKey
-from athanor.memory.tables import column_of, record_from, row_from, table_of
 
 R = TypeVar("R", bound=Record)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from athanor.memory.canonical import canonical, digest, time_text
 from athanor.memory.records import JournalRow
-from athanor.memory.tables import record_from, table_of
+from athanor.memory.rows import record_from, table_of
 
 SITE = "site"
 GENESIS = "0" * 64

@@ -25,8 +25,9 @@ from athanor.memory.filesystems import refuse_network
 from athanor.memory.heads import Heads
 from athanor.memory.places import keys_dir
 from athanor.memory.records import JournalRow, new_id, now
+from athanor.memory.rows import table_of
 from athanor.memory.signing import AnchorKey
-from athanor.memory.tables import METADATA, table_of
+from athanor.memory.tables import METADATA
 
 _META = METADATA.tables["meta"]
 _JOURNAL = table_of(JournalRow)

@@ -1,25 +1,14 @@
-"""The tables, and how a record becomes a row and a row a record.
+"""The tables. `position` is a row's place in the journal.
 
-Table classes do not validate, so nothing here is ever built but from a record. Composite values are canonical text,
-times are ISO 8601 text in UTC: both read the same on every database. `position` is the row's place in the journal.
+Table classes do not validate, so no row is ever built but from a record: see `rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from functools import cache
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any
 
 from sqlalchemy import BigInteger, Float, MetaData, Text, UniqueConstraint
-from sqlalchemy import Table as SqlTable
 from sqlmodel import Field, SQLModel
-
-from athanor.memory import records
-from athanor.memory.canonical import canonical, parse, time_text
-
-R = TypeVar("R", bound=records.Record)
 
 
 class Base(SQLModel):
@@ -329,84 +318,3 @@ class EventRow(Base, table=True):
 
 
 METADATA = Base.metadata
-_ROWS: Mapping[type[records.Record], type[Base]] = {
-    records.Problem: ProblemRow,
-    records.Campaign: CampaignRow,
-    records.Hypothesis: HypothesisRow,
-    records.Registration: RegistrationRow,
-    records.Evidence: EvidenceRow,
-    records.Experiment: ExperimentRow,
-    records.Decision: DecisionRow,
-    records.Intent: IntentRow,
-    records.Lease: LeaseRow,
-    records.Run: RunRow,
-    records.Document: DocumentRow,
-    records.Observation: ObservationRow,
-    records.ModelCall: ModelCallRow,
-    records.Event: EventRow,
-    records.JournalRow: JournalTable,
-}
-_RENAMED: Mapping[type[records.Record], Mapping[str, str]] = {
-    records.Experiment: {"values": "point"},
-    records.Observation: {"values": "point"},
-    records.Document: {"position": "place"},
-}
-# Kept in a table of its own.
-_ELSEWHERE: Mapping[type[records.Record], frozenset[str]] = {records.Campaign: frozenset({"problem"})}
-
-
-def table_of(record: type[records.Record]) -> SqlTable:
-    """Return the table that keeps records of this class."""
-    return METADATA.tables[str(_ROWS[record].__tablename__)]
-
-
-def column_of(record: type[records.Record], field: str) -> str:
-    """Return the name of the column that keeps a field."""
-    return _RENAMED.get(record, {}).get(field, field)
-
-
-def row_from(record: records.Record, position: int | None = None) -> dict[str, Any]:
-    """Return the columns of a record; `position` is its place in the journal, where its table has one."""
-    kind = type(record)
-    composite = _composites(kind)
-    row: dict[str, Any] = {}
-    for field in kind.model_fields:
-        if field in _ELSEWHERE.get(kind, ()):
-            continue
-        value = getattr(record, field)
-        if value is not None and field in composite:
-            value = canonical(value)
-        elif isinstance(value, datetime):
-            value = time_text(value)
-        row[column_of(kind, field)] = value
-    if position is not None:
-        row["position"] = position
-    return row
-
-
-def record_from(kind: type[R], row: Mapping[Any, Any], **elsewhere: Any) -> R:
-    """Return the record that a row keeps.
-
-    Raises:
-        pydantic.ValidationError, CanonicalError: the row was not written by the ledger.
-    """
-    composite = _composites(kind)
-    fields: dict[str, Any] = dict(elsewhere)
-    for field in kind.model_fields:
-        if field in elsewhere:
-            continue
-        value = row[column_of(kind, field)]
-        fields[field] = parse(value) if value is not None and field in composite else value
-    return kind.model_validate(fields)
-
-
-@cache
-def _composites(kind: type[records.Record]) -> frozenset[str]:
-    return frozenset(name for name, field in kind.model_fields.items() if _is_composite(field.annotation))
-
-
-def _is_composite(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        return any(_is_composite(part) for part in get_args(annotation))
-    return origin in (dict, list)

@@ -20,8 +20,8 @@ from athanor.memory.heads import Head
 from athanor.memory.journal import GENESIS, row_hash
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import JournalRow
+from athanor.memory.rows import table_of
 from athanor.memory.signing import AnchorKey, KeyProblem, PublicKey, load_public
-from athanor.memory.tables import table_of
 
 _JOURNAL = table_of(JournalRow)
 _TEXT = ("chain", "kind", "body", "previous", "hash", "at")

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from athanor.memory import records
 from athanor.memory.canonical import CanonicalError
-from athanor.memory.tables import METADATA, column_of, record_from, row_from, table_of
+from athanor.memory.rows import column_of, record_from, row_from, table_of
+from athanor.memory.tables import METADATA
 from tests.memory.conftest import Maker
 
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
