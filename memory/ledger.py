@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, inspect, select
 
 from athanor.memory import dialects, schema
 from athanor.memory import journal as journal_module
@@ -84,7 +84,7 @@ class Ledger(Campaigns, Experiments, Leases, Measurements):
         key = AnchorKey.load_or_create(folder) if anchor == "default" else anchor
         if create and not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if key is not None and (create or path.is_file()):
+        if create and key is not None:
             dialects.prepare_file(path)
         engine = dialects.make_engine(path, read_only=key is None)
         try:
@@ -94,6 +94,9 @@ class Ledger(Campaigns, Experiments, Leases, Measurements):
             with dialects.reading(engine) as connection:
                 schema.check(connection, str(path))
                 ledger_id = _ledger_id(connection, path)
+            if key is not None and not create:
+                # Not before it is known to be a ledger: a file of somebody else's is left as it is.
+                dialects.prepare_file(path)
             heads = Heads(folder, ledger_id)
             if key is not None:
                 heads.prepare()
@@ -147,6 +150,10 @@ def _found(engine: Engine, moment: datetime) -> list[JournalRow]:
     with dialects.writing(engine) as connection:
         if schema.version_of(connection) is not None:
             return []
+        if others := inspect(connection).get_table_names():
+            raise LedgerUnreadable(
+                f"{engine.url.database} is a database with other tables ({others[0]}, ...); give another path"
+            )
         schema.migrate_within(connection, str(engine.url.database))
         writer = Writer(connection, moment)
         ledger_id = new_id("ledger")

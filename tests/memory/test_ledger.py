@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,18 @@ def test_a_file_that_is_no_ledger_is_left_alone(home: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(LedgerUnreadable, match=r"other\.db"):
         Ledger.open(path)
+    assert path.read_bytes() == content
+
+
+def test_no_ledger_is_made_in_somebody_else_s_database(home: Path) -> None:
+    with closing(sqlite3.connect(home / "other.db")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+        connection.commit()
+    for create in (False, True):
+        with pytest.raises(LedgerUnreadable):
+            Ledger.open(home / "other.db", create=create)
+    with closing(sqlite3.connect(home / "other.db")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
 
 
 def test_many_makers_make_one_ledger(home: Path, opening: Opening) -> None:
