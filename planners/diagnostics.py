@@ -227,7 +227,7 @@ def _contrast(
     with torch.no_grad():
         mean, covariance = model.process.joint(torch.as_tensor(surrogate.space.encode(points)))
         w = torch.as_tensor(weights, dtype=torch.double)
-        if not model.scale.is_log:
+        if model.scale.is_linear:
             variance = float((w @ covariance @ w).clamp_min(0.0))
             return float(w @ mean) * model.scale.spread, math.sqrt(variance) * model.scale.spread
         values, vectors = torch.linalg.eigh(covariance)

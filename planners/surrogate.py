@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,41 +25,73 @@ from athanor.planners.space import Space
 LOG_ODDS = 3.0
 """By how much the log evidence of a logarithmic scale must exceed that of the plain one to be taken."""
 
+NAMES = {"log": "logarithmic", "saturating": "saturating logarithmic"}
+LEAST = 5
+EDGE = 0.03
+"""How far above the largest outcome, as a share of their range, a saturating scale ends."""
+
 LOG_SPAN = 3.0
 """Ratio of largest to smallest outcome below which a logarithmic scale is not considered."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale an outcome is modelled on: (y or log y, minus shift) / spread."""
+    """The scale an outcome y is modelled on: (t − shift) / spread, with t = y, log(y − edge) or −log(edge − y).
 
-    is_log: bool
+    The logarithms stretch an outcome that spans orders of magnitude above 0 (edge 0), or that saturates below a
+    largest value (edge a little above it). All three increase with y.
+    """
+
+    kind: Literal["plain", "log", "saturating"]
     shift: float
     spread: float
+    edge: float = 0.0
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether equal steps of the outcome are equal steps of the model."""
+        return self.kind == "plain"
+
+    def stretch(self, y: Any) -> Any:
+        """Map outcomes to t."""
+        if self.kind == "plain":
+            return y
+        return np.log(y - self.edge) if self.kind == "log" else -np.log(self.edge - y)
+
+    def log_slope(self, y: Matrix) -> Matrix:
+        """Return log dt/dy."""
+        if self.kind == "plain":
+            return np.zeros_like(y)
+        return -np.log(y - self.edge) if self.kind == "log" else -np.log(self.edge - y)
 
     def to_model(self, y: Any) -> Any:
         """Map outcomes to the model's scale."""
-        return ((np.log(y) if self.is_log else y) - self.shift) / self.spread
+        return (self.stretch(y) - self.shift) / self.spread
 
     def bound(self, value: float) -> float:
-        """Map a bound to the model's scale; on a logarithmic scale a bound of 0 or less is minus infinity."""
-        if self.is_log and value <= 0:
+        """Map a bound to the model's scale; beyond the edge of a stretched scale it is infinite."""
+        if self.kind == "log" and value <= self.edge:
             return -math.inf
+        if self.kind == "saturating" and value >= self.edge:
+            return math.inf
         return float(self.to_model(value))
 
     def from_model(self, z: Tensor) -> Tensor:
         """Map tensors on the model's scale back to the outcome's unit."""
-        y = z * self.spread + self.shift
-        return torch.exp(y) if self.is_log else y
+        t = z * self.spread + self.shift
+        if self.kind == "plain":
+            return t
+        return self.edge + torch.exp(t) if self.kind == "log" else self.edge - torch.exp(-t)
 
     def moments(self, mean: Matrix, variance: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and sd in the outcome's unit of a normal belief on the model's scale."""
         m, v = mean * self.spread + self.shift, variance * self.spread**2
-        if not self.is_log:
+        if self.kind == "plain":
             return m, np.sqrt(v)
         v = np.minimum(v, 4.0)
-        center = np.exp(m + 0.5 * v)
-        return center, center * np.sqrt(np.expm1(v))
+        sign = 1.0 if self.kind == "log" else -1.0
+        size = np.exp(sign * m + 0.5 * v)
+        return self.edge + sign * size, size * np.sqrt(np.expm1(v))
 
 
 @dataclass(frozen=True)
@@ -168,8 +200,8 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
         scale, hyperparameters, failure = _fit_outcome(space, rows, y, _variances(having, name))
         if failure is not None:
             fallback = f"fixed hyper-parameters for {name} ({failure})"
-        if scale.is_log:
-            notes.append(f"{name} is modelled on a logarithmic scale")
+        if not scale.is_linear:
+            notes.append(f"{name} is modelled on a {NAMES[scale.kind]} scale")
         process = Process.build(rows, scale.to_model(y), hyperparameters, space.groups)
         outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
     complete = list(observations)
@@ -193,32 +225,44 @@ def _variances(observations: Sequence[Observation], name: str) -> Matrix | None:
     return np.maximum(np.square(known), 0.05 * np.mean(np.square(known)))
 
 
+def _candidate_scales(y: Matrix) -> list[tuple[Literal["plain", "log", "saturating"], float]]:
+    """Return the scales worth trying, with their edges; stretched ones need enough points to tell."""
+    scales: list[tuple[Literal["plain", "log", "saturating"], float]] = [("plain", 0.0)]
+    if len(y) < LEAST:
+        return scales
+    low, middle, high = (float(q) for q in np.quantile(y, [0.0, 0.5, 1.0]))
+    if low > 0 and high > LOG_SPAN * low:
+        scales.append(("log", 0.0))
+    if high - middle < (middle - low) / 2:
+        scales.append(("saturating", high + EDGE * (high - low)))
+    return scales
+
+
 def _fit_outcome(
     space: Space, rows: Matrix, y: Matrix, variances: Matrix | None
 ) -> tuple[Scale, Hyperparameters, str | None]:
     choices: list[tuple[float, Scale, Hyperparameters]] = []
     failure = "no fit"
-    scales = [False]
-    if y.min() > 0 and y.max() > LOG_SPAN * y.min() and len(y) >= 5:
-        scales.append(True)
-    for is_log in scales:
-        t = np.log(y) if is_log else y
+    for kind, edge in _candidate_scales(y):
+        raw = Scale(kind, 0.0, 1.0, edge)
+        t = raw.stretch(y)
         spread = float(np.std(t, ddof=1))
         size = max(1e-300, float(np.abs(t).max()))
-        scale = Scale(is_log, float(np.mean(t)), spread if spread > 1e-9 * size else 1.0)
-        noise = None if variances is None else (variances / y**2 if is_log else variances) / scale.spread**2
+        scale = Scale(kind, float(np.mean(t)), spread if spread > 1e-9 * size else 1.0, edge)
+        slope = raw.log_slope(y)
+        noise = None if variances is None else variances * np.exp(2.0 * slope) / scale.spread**2
         try:
             found = fit(rows, scale.to_model(y), space.groups, noise)
         except FitFailed as error:
             failure = str(error)
             continue
         # The evidence of y itself: the density on the model's scale times the derivative of the scale.
-        evidence = found.evidence - len(y) * math.log(scale.spread) - (float(t.sum()) + LOG_ODDS if is_log else 0.0)
-        choices.append((evidence, scale, found))
+        evidence = found.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
+        choices.append((evidence - (0.0 if scale.is_linear else LOG_ODDS), scale, found))
     if choices:
         _, scale, found = max(choices, key=lambda c: c[0])
         return scale, found, None
-    scale = Scale(False, float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
+    scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
     return scale, last_resort(rows, scale.to_model(y), space.groups, noise), failure
 
