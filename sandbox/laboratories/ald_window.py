@@ -35,11 +35,11 @@ VOLUME = 12e-3  # m^3
 PRESSURE = 200.0  # Pa, carrier gas
 FLOW = 1.667e-5  # m^3/s at 0 degC and 101325 Pa (1 slm)
 SITES = 4.0e18  # aluminium atoms per m^2 and cycle
-OVERHEAD = 12.0  # s per cycle: valves and pressure recovery of both half-cycles
+OVERHEAD = 30.0  # s per cycle: valves and pressure recovery of both half-cycles
 
 # What is measured.
 METROLOGY_RANGE = 20.0  # %, largest non-uniformity that the thickness map resolves
-TOLERANCE = 8.0  # %, non-uniformity at which the yield has fallen to 1/e
+TOLERANCE = 10.0  # %, non-uniformity at which the yield has fallen to 1/e
 WAFER = 0.3  # %, non-uniformity that no recipe removes
 THINNEST = 0.05  # angstrom per cycle, least growth that the thickness map resolves
 
@@ -58,7 +58,7 @@ class Precursor:
 TMA = Precursor(mass=72.09, pressure=8.0, sticking=4.0e-4, energy=8e3)
 WATER = Precursor(mass=18.015, pressure=12.0, sticking=1.5e-4, energy=25e3)
 
-DESORPTION_S, DESORPTION_ENERGY = 0.6, 25e3  # time constant at 200 degC in s; J/mol
+DESORPTION_S, DESORPTION_ENERGY = 0.6, 20e3  # time constant at 200 degC in s; J/mol
 RESERVOIR_S = 0.5  # dose time in s that fills the walls' reservoir of reactant to 63 %
 PARASITIC = 4.0  # angstrom per cycle at the inlet, if nothing were purged
 DECOMPOSITION, DECOMPOSITION_ENERGY, DECOMPOSITION_T = 0.20, 110e3, 325.0  # angstrom per s of dose at the inlet; J/mol
@@ -255,15 +255,15 @@ _METRIC = "usable rate (angstrom/min) without noise"
 _METHOD = "differential evolution over the campaign's box, then Nelder-Mead"
 _SOURCE = "python -m benchmarks reference_optima"
 _DOCUMENTED = Reference(
-    values={"dose_time": 0.7161, "purge_time": 5.1528, "temperature": 236.3158},
+    values={"dose_time": 0.8053, "purge_time": 6.3698, "temperature": 195.8205},
     outcomes={
-        "usable_rate": 2.3445106,
-        "growth_per_cycle": 0.9988417,
-        "non_uniformity": 2.176791,
-        "precursor_use": 15.3768319,
+        "usable_rate": 1.3863162,
+        "growth_per_cycle": 1.0764982,
+        "non_uniformity": 2.2201628,
+        "precursor_use": 16.0436887,
     },
     metric=_METRIC,
-    value=2.3445106,
+    value=1.3863162,
     method=_METHOD,
     source=_SOURCE,
 )
