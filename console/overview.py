@@ -107,7 +107,7 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
         budget=int(budget.get("experiments", 0)),
         used=sum(counts[state] for state in SPENT),
         counts=counts,
-        best=best(problem, observations),
+        best=noted_best(events, len(observations)) or best(problem, observations),
         trace=trace(problem, observations),
         experiments=experiments,
         observed={
@@ -194,6 +194,22 @@ def best(problem: Problem, observations: Iterable[Observation]) -> list[Best]:
         return [max(candidates, key=lambda pair: pair[0][0])[1]]
     front = [candidates[index] for index in pareto([scored for scored, _ in candidates])]
     return [item for _, item in sorted(front, key=lambda pair: -pair[0][0])]
+
+
+def noted_best(events: Sequence[Event], observations: int) -> list[Best]:
+    """Return what the planner held for best after exactly so many observations, if that was noted; else nothing."""
+    for event in reversed(events):
+        if event.kind == "best" and event.body.get("observations") == observations:
+            return [
+                Best(
+                    None,
+                    item["values"],
+                    {name: (float(entry["mean"]), entry.get("sem")) for name, entry in item["measured"].items()},
+                )
+                for item in event.body["best"]
+                if item["measured"]
+            ]
+    return []
 
 
 def trace(problem: Problem, observations: Iterable[Observation]) -> list[float]:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from athanor.console import wording
+from athanor.console import overview, wording
 from athanor.console.cli import context, look, output
 
 if TYPE_CHECKING:
@@ -67,8 +67,6 @@ class Follower:
         if not force and (changes == self._changes or now < self._not_before) and now - self._drawn < 1.0:
             return
         if changes != self._changes or self._view is None:
-            from athanor.console import overview
-
             self._view = overview.look(self._ledger, self._ledger.campaign(self._id))
             self._changes = changes
             # A long record takes longer to read: spend at most a tenth of the time on looking.
@@ -81,7 +79,9 @@ class Follower:
 
     def _say_news(self, view: Overview) -> None:
         """Without a terminal: one line per experiment finished, verdict drawn, or decision wanted."""
+        used = 0
         for item in view.experiments:
+            used += item.state in overview.SPENT
             if item.state in ("completed", "failed", "aborted", "stopped_early", "refused", "rejected", "in_doubt"):
                 observed = view.observed.get(item.id)
                 if item.state == "completed" and observed is None:
@@ -91,7 +91,7 @@ class Follower:
                     for name, (mean, sem) in (observed or {}).items()
                 )
                 text = f"{item.id} {item.state.replace('_', ' ')}: {results or item.reason or ''}"
-                self._once(f"{item.id} {item.state}", f"[{view.used}/{view.budget}] {text}")
+                self._once(f"{item.id} {item.state}", f"[{used}/{view.budget}] {text}")
         for line in view.hypotheses:
             if line.state in ("registered", "supported", "refuted", "inconclusive", "void"):
                 self._once(f"{line.id} {line.state}", f"{line.id} {line.state}: {line.statement}")

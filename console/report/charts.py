@@ -93,7 +93,9 @@ def progress_chart(progress: Progress) -> Markup:
     unit = f" [{pretty_unit(progress.unit)}]" if progress.unit else ""
     parts: list[Child] = [frame(x, y, "experiments that used the instrument", progress.merit + unit)]
     band_top = [(x(i), y(v)) for i, v in enumerate(progress.high, 1) if v is not None]
-    band_low = [(x(i), y(v)) for i, v in enumerate(progress.low, 1) if v is not None]
+    # Where the lower quartile of the arms has found nothing yet, the band reaches down to the axis.
+    pairs = enumerate(zip(progress.low, progress.high, strict=True), 1)
+    band_low = [(x(i), y(below if below is not None else low)) for i, (below, above) in pairs if above is not None]
     if band_top and band_low:
         parts.append(path([*stairs(band_top), *reversed(stairs(band_low))], "band", closed=True))
     median = [(x(i), y(v)) for i, v in enumerate(progress.median, 1) if v is not None]
@@ -204,13 +206,13 @@ def _is_near(
     reference: tuple[float | None, float | None],
 ) -> bool:
     """Whether a point is not much worse than the reference: what lies far out would squeeze the rest together."""
-    for place in (0, 1):
-        limit, is_up = reference[place], axes[place][1]
+    front = [p for p in points if p[2]]
+    columns = ((point[0], [p[0] for p in front]), (point[1], [p[1] for p in front]))
+    for (value, values), limit, (_, is_up) in zip(columns, reference, axes, strict=True):
         if limit is None:
             continue
-        values = [p[place] for p in points if p[2]]
         best = (max(values) if is_up else min(values)) if values else limit
-        if (limit - point[place] if is_up else point[place] - limit) > 0.6 * abs(best - limit):
+        if (limit - value if is_up else value - limit) > 0.6 * abs(best - limit):
             return False
     return True
 

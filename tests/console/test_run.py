@@ -1,0 +1,146 @@
+"""Whole campaigns from the command line, on a real ledger, a real worker and a simulated laboratory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from athanor.console.report.build import build
+from athanor.memory.ledger import Ledger
+
+pytestmark = pytest.mark.slow
+
+ATHANOR = [sys.executable, "-m", "athanor.console"]
+
+
+def athanor(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ATHANOR, *words], capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+    """Two demonstrations, one after the other, in one folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    runtime = tmp_path_factory.mktemp("r")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ATHANOR_")},
+        "ATHANOR_HOME": str(folder / "home"),
+        "ATHANOR_KEYS": str(folder / "keys"),
+        "ATHANOR_RUNTIME": str(runtime),
+        "ATHANOR_WORKER_IDLE_S": "5",
+    }
+    words = [*ATHANOR, "demo", "--budget", "7", "--seed", "1", "--json"]
+    runs = [
+        subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=environment)
+        for _ in range(2)
+    ]
+    return folder, runs
+
+
+def test_the_demo_prints_one_object_and_says_the_rest_elsewhere(
+    demos: tuple[Path, list[subprocess.CompletedProcess[str]]],
+) -> None:
+    folder, runs = demos
+    for run, name in zip(runs, ("athanor-demo", "athanor-demo-2"), strict=True):
+        assert run.returncode == 0, run.stderr
+        result = json.loads(run.stdout)
+        assert result["state"] == "succeeded"
+        assert len(result["experiments"]) == 7
+        report = folder / name / f"{result['campaign']}.html"
+        assert str(report.relative_to(folder)) in run.stderr
+        assert result["experiments"][0]["run"][:8] in report.read_text()
+        assert f"show {result['campaign']}" in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_the_same_seed_gives_the_same_campaign(demos: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
+    first, second = (json.loads(run.stdout) for run in demos[1])
+    assert first["campaign"] != second["campaign"]
+    for key in ("values", "outcomes", "state", "source"):
+        assert [e[key] for e in first["experiments"]] == [e[key] for e in second["experiments"]]
+
+
+def test_the_demo_leaves_no_process_behind(demos: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
+    places = [demos[0] / name / "instruments" / "snar-flow" for name in ("athanor-demo", "athanor-demo-2")]
+    commands = [
+        path.read_bytes().replace(b"\0", b" ").decode()
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if os.access(path, os.R_OK)
+    ]
+    assert not [command for command in commands for place in places if str(place) in command]
+
+
+def test_the_report_says_what_the_ledger_says(
+    demos: tuple[Path, list[subprocess.CompletedProcess[str]]], home: Path
+) -> None:
+    folder, runs = demos
+    result = json.loads(runs[0].stdout)
+    with Ledger.open(folder / "athanor-demo" / "ledger.db", keys=folder / "keys") as ledger:
+        data = build(ledger, result["campaign"])
+    assert data.simulated
+    assert (data.used, data.budget) == (7, 7)
+    assert [row.run for row in data.experiments] == [e["run"] for e in result["experiments"]]
+    assert all(row.decision == "within grant" and row.decided_by for row in data.experiments)
+    assert data.progress.is_truth
+    assert data.progress.arms >= 20
+    assert len(data.progress.campaign) == len(data.progress.median) == 7
+    assert {item.outcome for item in data.effects.slices} == {"sty", "e_factor"}
+    assert len(data.best) == len(result["best"])
+
+
+def ready(folder: Path, budget: int) -> None:
+    """Write a campaign in which a person approves every experiment."""
+    assert athanor("new", "mine.yaml", cwd=folder).returncode == 0
+    text = (folder / "mine.yaml").read_text()
+    text = text.replace("experiments: 40", f"experiments: {budget}").replace("auto_within_limits", "approve_each")
+    (folder / "mine.yaml").write_text(text)
+
+
+def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: Path) -> None:
+    ready(tmp_path, 2)
+    running = subprocess.Popen([*ATHANOR, "run", "mine.yaml"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        file = home / "ledger.db"
+        wait_for(file.exists)
+        ledger = Ledger.open(file, create=True)
+        wait_for(lambda: bool(ledger.campaigns()))
+        campaign = ledger.campaigns()[0].id
+        wait_for(lambda: bool(ledger.experiments(campaign, states=["proposed"])))
+        first = ledger.experiments(campaign)[0]
+        assert athanor("approve", f"{first.id}@{first.revision[:8]}", cwd=tmp_path).returncode == 0
+        wait_for(lambda: ledger.experiment(first.id).state == "completed")
+        wait_for(lambda: bool(ledger.experiments(campaign, states=["proposed"])))
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    assert running.returncode == 3, said
+    assert f"resume {campaign}" in said
+    assert f"{first.id}@{first.revision[:8]}" in said
+    assert ledger.campaign(campaign).state == "paused"
+
+    second = ledger.experiments(campaign, states=["proposed"])[0]
+    assert athanor("approve", f"{second.id}@{second.revision[:8]}", cwd=tmp_path).returncode == 0
+    resumed = athanor("resume", campaign, "--json", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    result = json.loads(resumed.stdout)
+    assert [e["state"] for e in result["experiments"]] == ["completed", "completed"]
+    again = athanor("resume", campaign, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "is over" in again.stderr
