@@ -21,8 +21,8 @@ from athanor.planners.space import Space
 LENGTHS = (0.15, 0.3, 0.6, 1.2, 4.0)
 SCALE = 4.0
 """Prior variance of the latent function: wide enough for near certainty on either side."""
-MEAN = 1.0
-"""Prior mean of the latent function: a point nothing is known about is believed to work with P ≈ 0.67."""
+BASE = (0.25, 0.75)
+"""Least and greatest belief that a point works about which nothing is known."""
 LENGTH_PRIOR = (math.log(0.6), 0.8)
 SWEEPS = 2
 
@@ -32,6 +32,7 @@ class Viability:
     """Predicts P(the process works) in the space's rows; `threshold` is where it starts to weigh on a choice."""
 
     rows: Tensor
+    mean: float
     lengths: Tensor
     weights: Tensor
     inverse: Tensor
@@ -41,7 +42,7 @@ class Viability:
         scaled = rows / self.lengths
         gaps = (scaled.unsqueeze(-2) - (self.rows / self.lengths)).square().sum(dim=-1)
         cross = SCALE * torch.exp(-0.5 * gaps)
-        mean = MEAN + cross @ self.weights
+        mean = self.mean + cross @ self.weights
         variance = (SCALE - ((cross @ self.inverse) * cross).sum(dim=-1)).clamp_min(1e-9)
         return torch.special.ndtr(mean / (1.0 + variance).sqrt())
 
@@ -52,13 +53,16 @@ def fit(space: Space, worked: Matrix, failed: Matrix) -> Viability | None:
         return None
     rows = np.concatenate([worked, failed])
     labels = np.concatenate([np.ones(len(worked)), -np.ones(len(failed))])
+    # Far from every point the belief is the share that worked so far: where most fails, strangers are not trusted.
+    share = min(max((len(worked) + 2.0) / (len(rows) + 3.0), BASE[0]), BASE[1])
+    prior = float(norm.ppf(share)) * math.sqrt(1.0 + SCALE)
     gaps = squared_gaps(rows, space.groups)
     count = len(gaps)
     lengths = np.full(count, 0.6)
 
     def quality(candidate: Matrix) -> float:
         z = (np.log(candidate) - LENGTH_PRIOR[0]) / LENGTH_PRIOR[1]
-        return _laplace(gaps, labels, candidate)[0] - 0.5 * float(z @ z)
+        return _laplace(gaps, labels, candidate, prior)[0] - 0.5 * float(z @ z)
 
     best = quality(lengths)
     for _ in range(SWEEPS):
@@ -69,21 +73,22 @@ def fit(space: Space, worked: Matrix, failed: Matrix) -> Viability | None:
                 value = quality(trial)
                 if value > best + 1e-9:
                     best, lengths = value, trial
-    _, weights, inverse = _laplace(gaps, labels, lengths)
+    _, weights, inverse = _laplace(gaps, labels, lengths, prior)
     return Viability(
         torch.as_tensor(rows),
+        prior,
         torch.as_tensor(lengths[space.groups]),
         torch.as_tensor(weights),
         torch.as_tensor(inverse),
     )
 
 
-def _laplace(gaps: Matrix, labels: Matrix, lengths: Matrix) -> tuple[float, Matrix, Matrix]:
+def _laplace(gaps: Matrix, labels: Matrix, lengths: Matrix, prior: float) -> tuple[float, Matrix, Matrix]:
     """Return approximate log evidence, weights K⁻¹(f̂ − m), and (K + W⁻¹)⁻¹."""
     n = len(labels)
     kernel = SCALE * np.exp(-0.5 * np.tensordot(lengths**-2.0, gaps, axes=1)) + 1e-8 * np.eye(n)
     a = np.zeros(n)
-    f = np.full(n, MEAN)
+    f = np.full(n, prior)
     root = np.ones(n)
     factor = cho_factor(np.eye(n), lower=True)
     for _ in range(30):
@@ -93,14 +98,14 @@ def _laplace(gaps: Matrix, labels: Matrix, lengths: Matrix) -> tuple[float, Matr
         curvature = np.maximum(ratio * (ratio + z), 1e-10)
         root = np.sqrt(curvature)
         factor = cho_factor(np.eye(n) + root[:, None] * kernel * root[None, :], lower=True)
-        b = curvature * (f - MEAN) + slope
+        b = curvature * (f - prior) + slope
         a = b - root * cho_solve(factor, root * (kernel @ b))
-        updated = MEAN + kernel @ a
+        updated = prior + kernel @ a
         done = float(np.abs(updated - f).max()) < 1e-8
         f = updated
         if done:
             break
-    evidence = -0.5 * float(a @ (f - MEAN)) + float(norm.logcdf(labels * f).sum())
+    evidence = -0.5 * float(a @ (f - prior)) + float(norm.logcdf(labels * f).sum())
     evidence -= float(np.log(np.diag(factor[0])).sum())
     inverse = root[:, None] * cho_solve(factor, np.diag(root))
     return evidence, a, inverse
