@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from athanor.memory.errors import LedgerBusy, LedgerUnreadable, NotFound, UnsupportedDatabase
 
 BUSY_TIMEOUT_S = 5.0
+STARVED_S = 60.0
 _IMMEDIATE = "athanor_immediate"
 
 
@@ -68,10 +69,40 @@ def make_engine(path: Path, *, create: bool = False, read_only: bool = False) ->
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_IMMEDIATE)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if connection.get_execution_options().get(_IMMEDIATE):
+            _take_write_lock(cast(sqlite3.Connection, connection.connection.dbapi_connection), path)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _take_write_lock(connection: sqlite3.Connection, path: Path) -> None:
+    """Begin a write transaction. SQLite's lock is not fair: as long as others get on, being passed over is no error."""
+    deadline = time.monotonic() + STARVED_S
+    seen = _version(connection)
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise LedgerUnreadable(f"{path}: {error}") from error
+            before, seen = seen, _version(connection)
+            if seen == before or time.monotonic() > deadline:
+                raise _busy(path) from error
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection commits."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _busy(path: Path | str | None) -> LedgerBusy:
+    return LedgerBusy(
+        f"another process has held {path} for more than {BUSY_TIMEOUT_S:.0f} s; "
+        "look for a campaign that hangs (athanor list), then try again"
+    )
 
 
 @contextmanager
@@ -102,10 +133,7 @@ def translated(engine: Engine) -> Iterator[None]:
         yield
     except OperationalError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
-            raise LedgerBusy(
-                f"another process has held {engine.url.database} for more than {BUSY_TIMEOUT_S:.0f} s; "
-                "look for a campaign that hangs (athanor list), then try again"
-            ) from error
+            raise _busy(engine.url.database) from error
         raise LedgerUnreadable(f"{engine.url.database}: {error.orig}") from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.IntegrityError):
