@@ -257,6 +257,9 @@ class LocalExecutor:
             for event in self._client.wait(BEAT_S):
                 if on_event is not None:
                     on_event(event)
+                if (why := event.get("unstored", {}).get(experiment_id)) is not None:
+                    # Waiting would not help: it is in the spool, for the next worker or a person.
+                    raise WorkerLost(f"the ledger has refused the documents of {experiment_id}: {why}", hung=True)
                 if event.get("event") == "stored" and event.get("experiment") == experiment_id:
                     until = 0.0
 

@@ -72,6 +72,8 @@ class Connection:
         """Close it."""
         with self._guard:
             self._open = False
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)  # a file over the socket would keep it open
             self.sock.close()
 
 

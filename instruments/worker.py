@@ -149,6 +149,7 @@ class Worker:
             "campaign": job.spool.header.campaign if job is not None else None,
             "recovery": self.recovery.missing,
             "ledger": self._writer.trouble if self._writer is not None else None,
+            "unstored": dict(self._writer.unstored) if self._writer is not None else {},
             "t": time.time(),
         }
 

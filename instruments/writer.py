@@ -65,16 +65,18 @@ def store(ledger: Ledger, header: Header, first: int, documents: list[tuple[str,
 
 def advance(ledger: Ledger, experiment: str, ending: Ending) -> None:
     """Change an experiment's state; a change that is already made, or that came too late, is left as it is."""
-    try:
-        ledger.set_experiment_state(experiment, ending.state, reason=ending.reason)
-    except IllegalTransition:
-        found = ledger.experiment(experiment).state
-        if found == ending.state:
+    found = ledger.experiment(experiment).state
+    if found not in FINISHED and found != ending.state:
+        try:
+            ledger.set_experiment_state(experiment, ending.state, reason=ending.reason, expect={found})
             return
-        if found in FINISHED:
-            log.warning("%s is %s and stays so, not %s: %s", experiment, found, ending.state, ending.reason)
-            return
-        raise
+        except IllegalTransition:
+            changed = ledger.experiment(experiment).state
+            if changed == found:
+                raise  # the rules do not allow it, and nobody else was faster
+            found = changed
+    if found != ending.state and ending.state != "running":
+        log.warning("%s is %s and stays so, not %s: %s", experiment, found, ending.state, ending.reason)
 
 
 def _time(seconds: float) -> datetime:
@@ -152,6 +154,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._positions: dict[str, tuple[str, int]] = {}  # intent → run uid, next position
         self._broken: set[str] = set()
+        self.unstored: dict[str, str] = {}
+        """Experiments whose documents the ledger has refused, and why: they stay in the spool."""
         self._ended = threading.Event()
         self.trouble: str | None = None
         """Why the ledger does not take anything now, or None."""
@@ -178,7 +182,7 @@ class Writer:
 
     def _work(self) -> None:
         for batch in self._batches():
-            while True:
+            while not self._is_broken(batch):
                 try:
                     self._write(batch)
                     self.trouble = None
@@ -193,10 +197,17 @@ class Writer:
                         continue
                     # Nothing is lost: the spool file stays, and the next worker tries again.
                     self._note(error)
-                    self._broken.update(item.header.intent for item in batch if not isinstance(item, _Left))
+                    for item in batch:
+                        header = item.run.header if isinstance(item, _Left) else item.header
+                        self._broken.add(header.intent)
+                        self.unstored[header.experiment] = str(self.trouble)
                     log.exception("the ledger did not take a run's documents")
                     break
         self._ended.set()
+
+    def _is_broken(self, batch: list[_Item]) -> bool:
+        head = batch[0]
+        return not isinstance(head, _Left) and head.header.intent in self._broken
 
     def _note(self, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"
@@ -230,8 +241,6 @@ class Writer:
             ending = settle(self._open(), self._place, head.run)
             if ending is not None:
                 self._on_stored(head.run.header.experiment, ending.state)
-        elif head.header.intent in self._broken:
-            return
         elif isinstance(head, _End):
             advance(self._open(), head.header.experiment, head.ending)
             if head.path is not None:

@@ -1,0 +1,128 @@
+"""What stands between an intent and the devices, checked without a worker; the rest is in tests/system."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rig import POINT, Rig
+
+from athanor.instruments.checks import Fence, Rows, _is_inside, check, read_rows
+from athanor.instruments.laboratory import load
+from athanor.instruments.latch import Latch
+from athanor.instruments.spool import StartedLog
+from athanor.instruments.words import Refused
+
+PROFILE = load("snar-flow").profile()
+
+
+def judge(rig: Rig, rows: Rows, now: datetime | None = None) -> str | None:
+    """The code of the refusal, or None."""
+    try:
+        check(
+            rows,
+            profile=PROFILE,
+            public=rig.key.public,
+            latch=Latch(rig.place).read(),
+            started=StartedLog(rig.place),
+            now=now or datetime.now(UTC),
+        )
+    except Refused as error:
+        return error.code
+    return None
+
+
+def test_what_is_approved_may_run_until_it_expires(rig: Rig) -> None:
+    rows = read_rows(rig.ledger, rig.intent().id)
+    assert judge(rig, rows) is None
+    expires = rows.decision.expires_at
+    assert expires is not None
+    assert judge(rig, rows, expires - timedelta(seconds=1)) is None
+    assert judge(rig, rows, expires) == "decision.expired"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"state": "cancelled"}, "campaign.ended"),
+        ({"state": "succeeded"}, "campaign.ended"),
+        ({"instrument": "other"}, "instrument.wrong"),
+        ({"simulated": False}, "instrument.wrong"),
+        ({"problem_hash": "q" * 64}, "revision.changed"),
+    ],
+)
+def test_the_campaign_must_be_this_one_and_alive(rig: Rig, changes: dict[str, Any], code: str) -> None:
+    rows = read_rows(rig.ledger, rig.intent().id)
+    altered = Rows(**{**vars(rows), "campaign": rows.campaign.model_copy(update=changes)})
+    assert judge(rig, altered) == code
+
+
+@given(
+    name=st.sampled_from([*POINT, "unknown"]),
+    value=st.one_of(st.floats(allow_nan=True), st.integers(), st.text(max_size=5), st.booleans(), st.none()),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_signed_value_outside_the_limits_passes(rig: Rig, name: str, value: Any) -> None:
+    rows = _signed(rig, {**POINT, name: value})
+    code = judge(rig, rows)
+    limit = PROFILE.limits().get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if limit is None or not is_number or not limit.minimum <= value <= limit.maximum:  # type: ignore[operator]
+        assert code is not None
+    else:
+        assert code is None
+
+
+def _signed(rig: Rig, values: dict[str, Any]) -> Rows:
+    """Rows with these values, their own revision and the gate's true signature over it."""
+    from athanor.memory.canonical import canonical, parse
+
+    if not hasattr(rig, "base"):
+        rig.base = read_rows(rig.ledger, rig.intent().id)  # type: ignore[attr-defined]
+    base: Rows = rig.base  # type: ignore[attr-defined]
+    experiment = base.experiment.model_copy(update={"values": values})
+    revision = experiment.expected_revision(base.campaign.problem_hash)
+    experiment = experiment.model_copy(update={"revision": revision})
+    body = canonical({**parse(base.decision.body), "revision": revision})
+    decision = base.decision.model_copy(update={"body": body, "signature": rig.key.sign(body)})
+    return Rows(**{**vars(base), "experiment": experiment, "decision": decision})
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "inside"),
+    [
+        (1, {"low": 1, "high": 2}, True),
+        (2.0, {"low": 1, "high": 2}, True),
+        (2.1, {"low": 1, "high": 2}, False),
+        (math.nan, {"low": 1, "high": 2}, False),
+        (1, {"low": math.nan, "high": 2}, False),
+        ("1", {"low": 1, "high": 2}, False),
+        (1, {"low": "0", "high": "2"}, False),
+        ("a", {"allowed": ["a", "b"]}, True),
+        ("c", {"allowed": ["a", "b"]}, False),
+        (3, {"allowed": [2, 3.0]}, True),
+        (1, {}, False),
+        (1, None, False),
+        (1, "anything", False),
+    ],
+)
+def test_envelopes(value: Any, bound: Any, inside: bool) -> None:
+    assert _is_inside(value, bound) is inside
+
+
+def test_the_fence_remembers_across_workers_and_ledgers(rig: Rig) -> None:
+    rows = read_rows(rig.ledger, rig.intent().id)
+    rig.place.directory.mkdir(parents=True, exist_ok=True)
+    epoch = rig.lease.epoch
+    fence = Fence(rig.place)
+    fence.check(rows, epoch)
+    fence.raise_to(rows, epoch)
+    later = rows.lease.model_copy(update={"epoch": epoch + 1})  # type: ignore[union-attr]
+    fence.raise_to(Rows(**{**vars(rows), "lease": later}), epoch + 1)
+    with pytest.raises(Refused, match=r"lease\.fenced"):
+        Fence(rig.place).check(rows, epoch)
+    Fence(rig.place).check(Rows(**{**vars(rows), "ledger_id": "another"}), epoch)
