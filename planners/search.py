@@ -22,6 +22,8 @@ from athanor.planners.problem import Categorical
 from athanor.planners.space import Space
 
 RESTARTS = 8
+RESTARTS_CONSTRAINED = 4
+"""Starts under linear constraints, where each is climbed by itself."""
 RAW = 256
 NEAR = 64
 """Raw points drawn around the points that are good already."""
@@ -42,7 +44,7 @@ def maximize(acquisition: Acquisition, space: Space, seeds: Matrix, seed: int) -
     """
     rows = _raw(space, seeds, seed)
     values = evaluate(acquisition, rows)
-    starts = _starts(rows, values, len(seeds))
+    starts = _starts(rows, values, len(seeds), RESTARTS_CONSTRAINED if space.is_constrained else RESTARTS)
     if space.relaxable_columns:
         # First as if whole numbers were real: a constraint couples them, and no single step may be an improvement.
         relaxed, _ = _climb(acquisition, space, starts, relax=True)
@@ -92,11 +94,11 @@ def _feasible(space: Space, rows: Matrix) -> Matrix:
     return rows[space.is_feasible(rows)]
 
 
-def _starts(rows: Matrix, values: Matrix, known: int) -> Matrix:
+def _starts(rows: Matrix, values: Matrix, known: int, count: int) -> Matrix:
     """Pick the best rows that are apart from each other; the first is the best of the known good points."""
     chosen: list[int] = [int(np.argmax(values[:known]))] if known else []
     for i in np.argsort(-values, kind="stable"):
-        if len(chosen) >= RESTARTS:
+        if len(chosen) >= count:
             break
         if all(float(np.abs(rows[i] - rows[j]).max()) > APART for j in chosen):
             chosen.append(int(i))
