@@ -39,14 +39,15 @@ def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
     from athanor.agents import campaign as campaigns
     from athanor.agents.spec import Spec
 
+    gate = context.gate(ledger)  # made here at the latest: the worker checks every decision against its public half
     campaign = ledger.campaign(campaign_id)
     if campaign.autonomy != "auto_within_limits":
         return
     count = context.unlatched_count(campaign, ledger)
-    if has_grant(ledger, campaign_id, count):
+    if campaigns.grant_in_force(ledger, campaign_id, count) is not None:
         return
     spec = Spec.model_validate(campaign.spec)
-    context.gate(ledger).grant(
+    gate.grant(
         campaign_id,
         campaign.instrument,
         count,
@@ -57,20 +58,6 @@ def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
     output.say(
         f"[quiet]{output.plain(context.person())} lets it run within its limits for "
         f"{wording.duration(spec.policy.expires)}, {spec.budget.experiments} experiments at most[/]"
-    )
-
-
-def has_grant(ledger: Ledger, campaign_id: str, count: int) -> bool:
-    """Whether a grant given under this latch count still runs."""
-    import json
-
-    now = datetime.now(UTC)
-    return any(
-        decision.kind == "grant"
-        and decision.expires_at is not None
-        and decision.expires_at > now
-        and json.loads(decision.body).get("latch") == count
-        for decision in ledger.decisions(campaign_id)
     )
 
 

@@ -25,13 +25,6 @@ def athanor(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*ATHANOR, *words], capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
     """Two demonstrations, one after the other, in one folder."""
@@ -114,6 +107,14 @@ def ready(folder: Path, budget: int) -> None:
 def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: Path) -> None:
     ready(tmp_path, 2)
     running = subprocess.Popen([*ATHANOR, "run", "mine.yaml"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120.0
+        while not condition():
+            assert running.poll() is None, running.communicate()[1]
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.05)
+
     try:
         file = home / "ledger.db"
         wait_for(file.exists)

@@ -1,0 +1,61 @@
+"""The guides say what is true: every command in them exists with its options, and the Python in them runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from athanor.console.cli.app import app
+
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDES = sorted(DOCS.glob("guide-*.md"))
+
+
+def blocks(guide: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", guide.read_text(), flags=re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    return [
+        (guide.name, line)
+        for guide in GUIDES
+        for block in blocks(guide, "sh")
+        for line in block.splitlines()
+        if line.strip()
+    ]
+
+
+def test_there_is_a_guide_for_each_of_the_three() -> None:
+    assert [guide.stem for guide in GUIDES] == ["guide-developer", "guide-operator", "guide-scientist"]
+    assert all(len(guide.read_text().splitlines()) < 90 for guide in GUIDES)
+
+
+@pytest.mark.parametrize(("guide", "line"), commands())
+def test_every_command_exists_with_its_options(guide: str, line: str) -> None:
+    program, *words = shlex.split(line, comments=True)
+    assert program == "athanor"
+    command = typer.main.get_command(app)
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{guide}: {line}"
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = {word for word in words if word.startswith("--")}
+    if command.name != "stop-all":
+        assert used <= known, f"{guide}: {line}"
+        needed = {
+            parameter.opts[0] for parameter in command.params if parameter.required and parameter.opts[0][0] == "-"
+        }
+        assert needed <= used, f"{guide}: {line}"
+
+
+def test_the_developers_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [code] = blocks(DOCS / "guide-developer.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(code, "guide-developer.md", "exec"), names)
+    assert names["campaign"].state == "queued"  # type: ignore[attr-defined]
+    assert set(names["expected"]) == {"sty", "e_factor"}  # type: ignore[call-overload]
