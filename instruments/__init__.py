@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from athanor.instruments.executor import InstrumentBusy, LocalExecutor, Refused, WorkerLost
     from athanor.instruments.laboratory import (
         Challenge,
         Devices,
@@ -30,13 +31,16 @@ if TYPE_CHECKING:
         load_profile,
         parse_profile,
     )
+    from athanor.instruments.reductions import Reduced, ReductionFailed, reduce
 
 _HOMES = {
+    "executor": "InstrumentBusy LocalExecutor Refused WorkerLost",
     "laboratory": (
         "Challenge Devices InstrumentLost InstrumentUnavailable Laboratory ProcessFailed Reference RunContext Simulated"
         " UnknownLaboratory"
     ),
     "limits": "Limit LimitedAxis LimitViolation",
+    "reductions": "Reduced ReductionFailed reduce",
     "profile": "AxisSpec DetectorSpec OutcomeSpec Profile ProfileError load_profile parse_profile",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -46,22 +50,29 @@ __all__ = [
     "Challenge",
     "DetectorSpec",
     "Devices",
+    "InstrumentBusy",
     "InstrumentLost",
     "InstrumentUnavailable",
     "Laboratory",
     "Limit",
     "LimitViolation",
     "LimitedAxis",
+    "LocalExecutor",
     "OutcomeSpec",
     "ProcessFailed",
     "Profile",
     "ProfileError",
+    "Reduced",
+    "ReductionFailed",
     "Reference",
+    "Refused",
     "RunContext",
     "Simulated",
     "UnknownLaboratory",
+    "WorkerLost",
     "load_profile",
     "parse_profile",
+    "reduce",
 ]
 
 

@@ -250,8 +250,9 @@ class Engine:
             # Before the start document is spooled nothing is set.
             why = job.ends or (describe(failure) if failure is not None else "no run was opened")
             return Ending("refused", f"nothing was moved: {why}")
-        why = describe(failure) if failure is not None else job.ends or "the run has no stop document"
-        return Ending("failed", why)
+        if failure is None and job.ends is not None:
+            return Ending("aborted", job.ends)
+        return Ending("failed", describe(failure) if failure is not None else "the run has no stop document")
 
     def _call(self, job: Job) -> None:
         profile = self._profile

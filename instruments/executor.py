@@ -365,7 +365,7 @@ class LocalExecutor:
         return found
 
     def shutdown(self) -> None:
-        """End the worker, its recovery process and a simulated laboratory's controller, after the run in hand.
+        """End the worker, its recovery process and a simulated laboratory's controller.
 
         Raises `InstrumentBusy` while something is being run or held by another campaign.
         """

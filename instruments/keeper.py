@@ -55,7 +55,7 @@ class RecoveryKeeper:
                 if answer.get("worker_pid") != os.getpid():
                     answer = self._ask("adopt", worker_pid=os.getpid())
                 self._judge(answer)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, KeyError) as error:
                 self.missing = f"the recovery process does not answer: {error}"
                 self._start_unless_starting()
             self._ended.wait(self.ASK_S if self.missing is None else 0.05)

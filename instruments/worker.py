@@ -66,6 +66,7 @@ class Worker:
         self._dispatcher: Dispatcher | None = None
         self._state = "starting"
         self._parked = False
+        self._holding = threading.Lock()
         self._lost: str | None = None
         self.recovery = RecoveryKeeper(place)
         self.server = Server(place.sockets / "worker.sock", self.handle)
@@ -241,13 +242,14 @@ class Worker:
 
     def _hold(self, connection: Connection, campaign: str) -> None:
         """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
-        for other in self.server.connections:
-            if other is not connection and other.campaign not in (None, campaign):
-                raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
-        job = self._engine.job if self._engine is not None else None
-        if job is not None and job.spool.header.campaign != campaign:
-            raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
-        connection.campaign = campaign
+        with self._holding:
+            for other in self.server.connections:
+                if other is not connection and other.campaign not in (None, campaign):
+                    raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
+            job = self._engine.job if self._engine is not None else None
+            if job is not None and job.spool.header.campaign != campaign:
+                raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
+            connection.campaign = campaign
 
     def _abort(self, _: Connection, message: Message) -> Message:
         reason = str(message.get("reason") or "no reason given")
@@ -341,6 +343,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("bluesky").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a log that cannot be written must not matter
+    # The RunEngine prints, and flushes, while it aborts: on a full disk that would keep it from ending the run.
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     folder = args.place.absolute()
     place = InstrumentPlace.of(folder.name, folder.parent.parent)
     if take_lock(place) is None:

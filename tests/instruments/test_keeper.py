@@ -27,7 +27,9 @@ class Recovery:
     """Stands for a recovery process: answers as it is told to."""
 
     def __init__(self, place: InstrumentPlace, **facts: Any) -> None:
-        self.facts: dict[str, Any] = {"pid": 2**22 + 1, "worker_pid": None, "connected": True, "trouble": None, **facts}
+        latch = {"count": 0, "engaged": False, "saved": True, "reason": None}
+        self.facts: dict[str, Any] = {"pid": 2**22 + 1, "worker_pid": None, "connected": True, "trouble": None}
+        self.facts |= {"latch": latch, **facts}
         self.adopted: list[int] = []
         self.server = Server(place.sockets / "recovery.sock", self._answer)
 
@@ -56,6 +58,15 @@ def test_one_that_is_not_connected_is_none(place: InstrumentPlace) -> None:
     until(lambda: "no cable" in (keeper.missing or ""))
     recovery.facts["connected"] = True
     until(lambda: keeper.missing is None)
+    keeper.end()
+    recovery.server.close()
+
+
+def test_one_that_holds_an_unsaved_stop_lets_nothing_run(place: InstrumentPlace) -> None:
+    recovery = Recovery(place, latch={"count": 1, "engaged": True, "saved": False, "reason": "smoke"})
+    keeper = RecoveryKeeper(place)
+    keeper.start()
+    until(lambda: "smoke" in (keeper.missing or ""))
     keeper.end()
     recovery.server.close()
 
