@@ -31,8 +31,8 @@ from pydantic import BaseModel, ConfigDict
 SCALES: tuple[float, ...] = (1.0, 8.0)
 """Scales of the half-normal mixture over the standardised effect of one block."""
 
-INTERVAL_SCALE = 1.0
-"""Scale of the two-sided mixture behind the confidence sequence."""
+INTERVAL_SCALE = 4.0
+"""Scale of the two-sided mixture behind the confidence sequence: bounded from three blocks on."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -43,6 +43,12 @@ SHRINK = 0.9
 DECIDED = 0.9
 """Direction probability from which the rival is "it does not matter" rather than "it is the other way round"."""
 
+MATTERS = 0.3
+"""Importance from which a parameter without a direction is asked about at the base point."""
+
+PEAK_PRIOR = 0.8
+"""Prior that leaving the best level found so far is a loss; not higher, because the best of many is partly luck."""
+
 NOISE_MULTIPLE = 2.0
 RANGE_SHARE = 0.1
 """The smallest change of interest is the larger of 2 single-run standard deviations and a tenth of the range seen."""
@@ -118,7 +124,8 @@ class StatisticalReasoner:
             if (change.outcome, change.parameter) not in asked.effects:
                 within = _within_reach(change, situation, problem)
                 if within is not None:
-                    yield _effect_question(within, situation, problem, seen, cites)
+                    peak = _peak_question(within, situation, problem, seen, cites)
+                    yield peak or _effect_question(within, situation, problem, seen, cites)
         for pair in sorted(
             picture.pairs, key=lambda pair: (-_certainty(pair.change, pair.sd), pair.first, pair.second)
         ):
@@ -195,9 +202,10 @@ def known_noise(situation: Situation) -> dict[str, float]:
 
 
 def _within_reach(change: Change, situation: Situation, problem: Problem) -> Change | None:
-    """The change with each end moved towards the base point until the nearest run made so far did not fail.
+    """The change with its ends where a test is likely to run.
 
-    None where nothing is left of it. Without failed runs the ends stay as they are.
+    Without failed runs so far the ends stay as they are. With some, each is moved towards the base point, by 40 % at
+    least and until the nearest run so far did not fail. None where nothing is left of it.
     """
     failed = [item for item in situation.observations if item.status == "failed"]
     parameter, base = problem.parameter(change.parameter), situation.base_point
@@ -207,7 +215,7 @@ def _within_reach(change: Change, situation: Situation, problem: Problem) -> Cha
     start = parameter.to_unit(base[change.parameter])
 
     def reach(end: Level) -> Level:
-        for share in (1.0, 0.75, 0.5, 0.25):
+        for share in (0.6, 0.4, 0.25):
             level = parameter.from_unit(start + share * (parameter.to_unit(end) - start))
             point = problem.to_unit({**base, change.parameter: level})
             if min(known, key=lambda item: math.dist(item[0], point))[1] != "failed":
@@ -268,6 +276,46 @@ def _effect_question(
     if max(up, 1.0 - up) >= DECIDED:
         return [effect(rising), nothing]
     return [nothing, effect(rising)] if within > 0.5 else [effect(rising), effect(not rising)]
+
+
+def _peak_question(
+    change: Change, situation: Situation, problem: Problem, seen: list[Seen], cites: tuple[str, ...]
+) -> list[Draft] | None:
+    """For a parameter that matters without rising or falling throughout: is leaving the base point's level a loss?
+
+    None where the ends differ clearly, the parameter hardly matters, or "loss" has no single meaning.
+    """
+    parameter, base = problem.parameter(change.parameter), situation.base_point
+    goal = next((item.goal for item in problem.objectives if item.name == change.outcome), None)
+    is_decided = max(change.probability_up, 1.0 - change.probability_up) >= DECIDED
+    if base is None or goal is None or len(problem.objectives) > 1 or parameter.kind == "categorical":
+        return None
+    if is_decided or change.importance < MATTERS:
+        return None
+    here = parameter.validate_value(base[change.parameter])
+    ends = [parameter.validate_value(level) for level in (change.low, change.high)]
+    if here in ends:
+        return None  # the base point lies at an end: the change between the ends is this very question
+    there = max(ends, key=lambda level: abs(parameter.to_unit(level) - parameter.to_unit(here)))
+    unit = problem.unit(change.outcome)
+    expected = f"{quantity(change.change, unit, sign=True)} ± {quantity(change.sd, unit)}"
+    text = (
+        f"{change.parameter} explains {change.importance:.0%} of what the surrogate sees in {change.outcome}, yet it "
+        f"expects only {expected} between its ends: the best may lie between them."
+    )
+    loss = Effect(
+        outcome=change.outcome,
+        parameter=change.parameter,
+        low=here,
+        high=there,
+        direction="decreases" if goal == "maximize" else "increases",
+    )
+    observed = [item.outcomes[change.outcome] for item in seen if change.outcome in item.outcomes]
+    margin = smallest_interest(change.outcome, known_noise(situation), observed)
+    if margin is None:
+        return [Draft(loss, PEAK_PRIOR, text, cites)]
+    rival = Irrelevance(outcome=change.outcome, parameter=change.parameter, low=here, high=there, margin=margin)
+    return [Draft(loss, PEAK_PRIOR, text, cites), Draft(rival, round(1.0 - PEAK_PRIOR, 3), text, cites)]
 
 
 def _pair_draft(pair: Pair, problem: Problem, cites: tuple[str, ...]) -> Draft:

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from athanor.agents.hypotheses.evidence import SCALES, confidence_sequence, log_e, log_e_above, log_e_pair, weigh
+from athanor.agents.hypotheses.evidence import (
+    INTERVAL_SCALE,
+    SCALES,
+    confidence_sequence,
+    log_e,
+    log_e_above,
+    log_e_pair,
+    weigh,
+)
 
 PATHS = 4_000
 LOOKS = 50
@@ -169,8 +177,9 @@ def test_the_interval_and_the_two_sided_evidence_agree() -> None:
     _, high = confidence_sequence(d, alpha=0.05)
     assert high is not None
     x = np.array(d) - high
-    spread = 1.0 + len(d)
-    r2 = x.sum() ** 2 / (x @ x) / spread
+    g2 = INTERVAL_SCALE**2
+    spread = 1.0 + len(d) * g2
+    r2 = x.sum() ** 2 / (x @ x) * g2 / spread
     assert -0.5 * math.log(spread) - 0.5 * len(d) * math.log1p(-r2) == pytest.approx(math.log(20.0))
 
 

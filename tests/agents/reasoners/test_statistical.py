@@ -53,16 +53,27 @@ def test_a_decided_direction_is_set_against_irrelevance_on_the_same_runs(situati
 
 
 def test_an_undecided_direction_is_set_against_its_opposite(situation: Situation) -> None:
-    up, down = propose(situation, effects=changed(situation, change=2500.0, sd=5000.0))
+    up, down = propose(situation, effects=changed(situation, change=2500.0, sd=5000.0, importance=0.2))
     assert isinstance(up.claim, Effect) and isinstance(down.claim, Effect)
     assert (up.claim.direction, down.claim.direction) == ("increases", "decreases")
     assert up.prior + down.prior == pytest.approx(1.0) and 0.5 < up.prior < 0.9
 
 
 def test_a_change_too_small_to_matter_is_claimed_irrelevant(situation: Situation) -> None:
-    nothing, rival = propose(situation, effects=changed(situation, change=20.0, sd=100.0))
+    nothing, rival = propose(situation, effects=changed(situation, change=20.0, sd=100.0, importance=0.2))
     assert isinstance(nothing.claim, Irrelevance) and nothing.claim.margin == 300.0 and nothing.prior > 0.9
     assert isinstance(rival.claim, Effect)
+
+
+def test_a_parameter_that_matters_without_a_direction_is_asked_about_at_the_base_point(situation: Situation) -> None:
+    middle = {"temperature": 70.0, "time": 1.0, "stages": 3}
+    effects = changed(situation, change=20.0, sd=400.0)
+    loss, rival = propose(situation, effects=effects, base_point=middle)
+    assert isinstance(loss.claim, Effect) and isinstance(rival.claim, Irrelevance) and rival.shares_runs_with == 0
+    assert (loss.claim.low, loss.claim.high, loss.claim.direction) == (70.0, 120.0, "decreases")
+    assert loss.prior == 0.8 and "80%" in loss.rationale
+    at_an_end = {**middle, "temperature": 120.0}
+    assert isinstance(propose(situation, effects=effects, base_point=at_an_end)[0].claim, Irrelevance)
 
 
 def test_nothing_is_asked_twice(situation: Situation) -> None:
@@ -127,7 +138,7 @@ def test_levels_stay_within_reach_of_what_ran(situation: Situation) -> None:
     observations = (*situation.observations, failed)
     claim, _ = propose(situation, observations=observations)
     assert isinstance(claim.claim, Effect)
-    assert claim.claim.low == 30.0 and 100.0 <= float(claim.claim.high) < 112.0
+    assert claim.claim.low == pytest.approx(58.0) and 100.0 <= float(claim.claim.high) < 112.0
 
 
 def test_contrasts_that_break_a_linear_constraint_are_passed_over() -> None:
