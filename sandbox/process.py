@@ -57,12 +57,15 @@ def ensure_controller(place: InstrumentPlace, laboratory: str, options: Options)
 
 
 def end_controller(place: InstrumentPlace, timeout_s: float = 10.0) -> None:
-    """End the controller and wait until it is gone; nothing happens when there is none."""
-    try:
-        link = _open(place)
-    except NoController:
+    """End the controller and wait until it is gone; nothing happens when there is none.
+
+    Raises:
+        InstrumentUnavailable: It does not end, or does not even answer (it may be frozen).
+    """
+    if not (place.sockets / LOCK).exists():
         return
-    with contextlib.closing(link), contextlib.suppress(InstrumentLost, TimeoutError):
+    # What does not answer may still hold the lock: then it is there, and the wait below says so.
+    with contextlib.suppress(NoController, InstrumentLost, TimeoutError), contextlib.closing(_open(place)) as link:
         link.call("shutdown")
     deadline = time.monotonic() + timeout_s
     with (place.sockets / LOCK).open("a") as lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import pytest
 
 from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.memory.places import InstrumentPlace
+from athanor.sandbox.link import Link
 from athanor.sandbox.options import Options
 from athanor.sandbox.process import end_controller, ensure_controller
 
@@ -70,3 +73,16 @@ def test_ending_what_does_not_run_does_nothing(bench: Make) -> None:
     eventually(lambda: lab.witness("exit"), "it ends")
     lab.start()
     assert len(lab.witness("start")) == 2
+
+
+def test_a_frozen_controller_is_not_taken_for_one_that_ended(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = bench("snar-flow")
+    lab.start()
+    monkeypatch.setattr(Link.call, "__defaults__", (0.3,))  # seconds that it may take to answer
+    pid = lab.pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(InstrumentUnavailable, match="does not end"):
+            end_controller(lab.place, timeout_s=0.1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
