@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from athanor.agents.context import grant_in_force
 from athanor.agents.driver import OVER, CampaignBusy, CampaignOver, run_campaign, shut_down_laboratory
 from athanor.agents.opening import envelope, instrument_place, open_campaign, propose_experiment
 from athanor.agents.results import best, results
@@ -12,6 +13,7 @@ __all__ = [
     "CampaignOver",
     "best",
     "envelope",
+    "grant_in_force",
     "instrument_place",
     "open_campaign",
     "propose_experiment",

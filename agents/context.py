@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,8 +92,10 @@ class Context:
         return self.campaign
 
     def should_abandon(self) -> bool:
-        """Whether long thinking should be given up: a person asked to pause or cancel, or the lease is gone."""
-        return self.is_lost or self.should_stop() or self.refresh().requested in ("pause", "cancel")
+        """Whether long thinking should be given up: a person wants a pause or an end, Stop All holds, the lease is gone."""
+        if self.is_lost or self.should_stop() or self.latch_problem() is not None:
+            return True
+        return self.refresh().requested in ("pause", "cancel")
 
     def pause(self, reason: str) -> None:
         """Pause the campaign with its cause."""
@@ -196,14 +199,10 @@ class Context:
     # -- approval and execution -------------------------------------------------------------------------------------
 
     def grant(self) -> Decision | None:
-        """The newest grant that has not run out and was given since the last Stop All."""
+        """The grant that may speak for the next experiment."""
         from athanor.instruments.latch import Latch
-        from athanor.memory.canonical import parse
 
-        count = Latch(self.place).read().count
-        grants = [d for d in self.ledger.decisions(self.id) if d.kind == "grant" and parse(d.body)["latch"] == count]
-        alive = [d for d in grants if d.expires_at is None or d.expires_at > datetime.now(UTC)]
-        return alive[-1] if alive else None
+        return grant_in_force(self.ledger, self.id, Latch(self.place).read().count)
 
     def latch_problem(self) -> str | None:
         """Why nothing may start, when Stop All holds."""
@@ -346,6 +345,20 @@ def is_feasible(problem: Problem, observation: Observation) -> bool:
         c.name in observation.outcomes and c.is_satisfied(observation.outcomes[c.name]["mean"])
         for c in problem.outcome_constraints
     )
+
+
+def grant_in_force(ledger: Ledger, campaign_id: str, latch: int) -> Decision | None:
+    """The newest grant that has not run out, in time or in number, and was given since the last Stop All."""
+    from athanor.memory.canonical import parse
+
+    used = Counter(e.decision_id for e in ledger.experiments(campaign_id) if e.state not in ("proposed", "approved"))
+    for decision in reversed(ledger.decisions(campaign_id)):
+        if decision.kind != "grant" or (decision.expires_at is not None and decision.expires_at <= datetime.now(UTC)):
+            continue
+        body = parse(decision.body)
+        if body["latch"] == latch and used[decision.id] < body["envelope"]["max_experiments"]:
+            return decision
+    return None
 
 
 def propose(

@@ -88,7 +88,7 @@ def _pause_after(context: Context, error: Exception) -> None:
 @contextmanager
 def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> Iterator[Context]:
     """Hold the campaign and its instrument while they are driven."""
-    from athanor.agents.reasoners import make_reasoner
+    from athanor.agents.reasoners import LanguageModelReasoner, make_reasoner
     from athanor.instruments.executor import LocalExecutor
     from athanor.memory.errors import LeaseHeld
 
@@ -121,6 +121,8 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
         lease=lease,
         instrument_lease=instrument_lease,
     )
+    if isinstance(reasoner, LanguageModelReasoner):
+        reasoner.should_cancel = context.should_abandon
     done = threading.Event()
     keeper = threading.Thread(target=_keep_leases, args=(context, done), name="leases", daemon=True)
     keeper.start()
@@ -133,6 +135,8 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
             ledger.release_lease(context.instrument_lease)
             ledger.release_lease(context.lease)
         executor.close()
+        if isinstance(reasoner, LanguageModelReasoner):
+            reasoner.close()
 
 
 def _keep_leases(context: Context, done: threading.Event) -> None:

@@ -14,6 +14,7 @@ from athanor.agents.hypotheses.claims import InvalidClaim
 from athanor.agents.hypotheses.registration import RegistrationBody, parse_registration, register
 from athanor.agents.hypotheses.verdicts import RunResult, collect, next_step, update
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
+from athanor.agents.reasoners.model_call import ReasoningCancelled
 from athanor.agents.reasoners.protocol import Known, Proposal, Recalled, Remaining, Seen, Situation
 from athanor.memory.canonical import digest
 from athanor.memory.records import Event, Evidence, Experiment, Hypothesis, ModelCall, Registration, new_id
@@ -129,7 +130,10 @@ class Inquiry:
         situation = self._situation()
         if situation is None:
             return
-        answer = c.reasoner.propose(situation, AT_ONCE)
+        try:
+            answer = c.reasoner.propose(situation, AT_ONCE)
+        except ReasoningCancelled:
+            return
         for call in answer.calls:
             c.ledger.add_model_call(ModelCall(id=new_id("call"), campaign_id=c.id, **call.model_dump()))
         body = {
@@ -243,7 +247,6 @@ class Inquiry:
 
     def register(self) -> None:
         """Freeze the test of every hypothesis that has none, rivals that share their runs together."""
-        c = self.context
         for event in self._asked():
             self._register_round(event.body)
 

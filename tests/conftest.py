@@ -14,6 +14,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["LANGSMITH_TRACING"] = "false"
 
+pytest_plugins = ["tests.bench"]
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 

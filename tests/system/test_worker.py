@@ -446,6 +446,7 @@ import json, sys
 from pathlib import Path
 from athanor.instruments.executor import LocalExecutor
 from athanor.instruments.laboratory import load
+from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace, keys_dir
 ledger = Ledger.open(sys.argv[1])
 place = InstrumentPlace.of("snar-flow", ledger.path.parent)
@@ -620,16 +621,17 @@ def test_what_a_dead_worker_left_is_stored_by_the_next(make_rig: Callable[..., R
     assert fresh.reconcile(rig.ledger) == []
 
 
+@pytest.mark.slow
 def test_without_anybody_it_ends_and_takes_its_controller_along(
     make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ATHANOR_WORKER_IDLE_S", "1")
+    monkeypatch.setenv("ATHANOR_WORKER_IDLE_S", "8")  # the controller too must find it long enough to be connected
     rig = make_rig()
     executor = rig.executor()
     executor.ensure()
     pids = [rig.pid(name) for name in ("worker", "controller", "recovery")]
     executor.close()
     for name in ("worker", "controller", "recovery"):
-        until(lambda: not (rig.place.sockets / f"{name}.pid").exists())  # noqa: B023
+        until(lambda: not (rig.place.sockets / f"{name}.pid").exists(), 60)  # noqa: B023
     assert len(set(pids)) == 3
     assert executor.status() is None

@@ -22,7 +22,7 @@ from athanor.memory import places
 from athanor.memory.ledger import Ledger
 from athanor.memory.signing import GateKey
 
-SCRIPT = Path(__file__).with_name("driver_script.py")
+SCRIPT = Path(__file__).parent / "system" / "driver_script.py"
 
 
 class Bench:

@@ -1,0 +1,194 @@
+"""Stop All against whole campaigns: while moving, while the planner thinks, while the model hangs, while it is frozen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from athanor.instruments.latch import Latch
+
+pytestmark = [pytest.mark.deadline, pytest.mark.slow]
+
+
+def until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        threading.Event().wait(0.02)
+    raise AssertionError("it did not happen in time")
+
+
+def drive(bench: Any, campaign_id: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        bench.command(campaign_id),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def stop_all() -> tuple[float, int]:
+    """Give the command; when it was given, and its exit status."""
+    began = time.time()
+    done = subprocess.run(
+        [sys.executable, "-m", "athanor.console", "stop-all", "--reason", "test"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return began, done.returncode
+
+
+def last_change(bench: Any, campaign_id: str) -> float:
+    return max((row["t"] for row in bench.witness(campaign_id, "position", "motion")), default=0.0)
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (OSError, IndexError):
+                continue
+            if parent == pid:
+                found.append((int(folder.name), command))
+    return found
+
+
+def resume_is_latched(bench: Any, campaign_id: str) -> None:
+    """After Stop All nothing moves, whoever resumes, until a person resets it and grants autonomy anew."""
+    starts = len(bench.witness(campaign_id, "run"))
+    assert bench.run(campaign_id).stdout.strip() == "paused"
+    assert "Stop All" in bench.ledger.campaign(campaign_id).reason
+    assert len(bench.witness(campaign_id, "run")) == starts
+
+
+def test_while_moving_and_what_comes_after(bench: Any) -> None:
+    campaign_id = bench.open(experiments=4, options={"time_scale": 0.5})
+    process = drive(bench, campaign_id)
+    until(
+        lambda: (
+            (bench.place(campaign_id).directory / "controller.jsonl").exists()
+            and len(bench.witness(campaign_id, "position")) > 3
+        )
+    )
+    began, status = stop_all()
+    assert status == 0
+    assert process.wait(60) == 0
+    assert last_change(bench, campaign_id) - began <= 2.0
+    campaign = bench.ledger.campaign(campaign_id)
+    assert campaign.state == "paused"
+    [struck] = bench.ledger.experiments(campaign_id, states=["aborted", "failed", "in_doubt"])
+    resume_is_latched(bench, campaign_id)
+
+    latch = Latch(bench.place(campaign_id))
+    latch.reset("looked at it", "tester")
+    if struck.state == "in_doubt":
+        bench.gate.settle(struck.id, "aborted", "stopped by hand")
+    # The old grant died with the stop: the campaign now waits for a person.
+    waiting = drive(bench, campaign_id)
+    proposed = until(lambda: bench.ledger.experiments(campaign_id, states=["proposed"]))[0]
+    assert not bench.ledger.experiments(campaign_id, states=["dispatched", "running"])
+    bench.gate.approve(proposed.id, proposed.revision, latch.read().count, timedelta(hours=1))
+    until(lambda: bench.ledger.experiment(proposed.id).state in ("dispatched", "running", "completed"))
+    bench.ledger.request(campaign_id, "cancel", "tester")
+    assert waiting.wait(120) == 0
+
+
+def test_while_the_planner_thinks(bench: Any) -> None:
+    campaign_id = bench.open(experiments=6)
+    process = drive(bench, campaign_id)
+    until(lambda: bench.ledger.experiments(campaign_id, states=["completed"]))
+    planner = next(pid for pid, command in children(process.pid) if "agents.planning" in command)
+    os.kill(planner, signal.SIGSTOP)  # a fit that does not come back
+    until(lambda: not bench.ledger.experiments(campaign_id, states=["approved", "dispatched", "running"]))
+    began, status = stop_all()
+    assert status == 0
+    assert process.wait(30) == 0
+    assert last_change(bench, campaign_id) - began <= 2.0
+    resume_is_latched(bench, campaign_id)
+
+
+def test_while_the_model_hangs(bench: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        campaign_id = bench.open(experiments=16, planner="sobol", hypotheses={"share": 0.4})
+        process = drive(bench, campaign_id, ATHANOR_MODEL="silent", ATHANOR_MODEL_BASE_URL=url)
+        connection, _ = silent.accept()
+        with connection:
+            began, status = stop_all()
+            assert status == 0
+            assert process.wait(30) == 0
+    assert last_change(bench, campaign_id) - began <= 2.0
+    resume_is_latched(bench, campaign_id)
+
+
+def test_while_the_campaign_is_frozen_with_the_ledger_locked(bench: Any) -> None:
+    import sqlite3
+
+    campaign_id = bench.open(experiments=4, options={"time_scale": 0.5})
+    process = drive(bench, campaign_id)
+    until(
+        lambda: (
+            (bench.place(campaign_id).directory / "controller.jsonl").exists()
+            and len(bench.witness(campaign_id, "position")) > 3
+        )
+    )
+    os.kill(process.pid, signal.SIGSTOP)
+    lock = sqlite3.connect(bench.ledger.path, isolation_level=None)
+    try:
+        lock.execute("BEGIN IMMEDIATE")
+        began, status = stop_all()
+        assert status == 0
+        moved = last_change(bench, campaign_id)
+        assert moved - began <= 3.0
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(60) == 0
+    assert last_change(bench, campaign_id) == moved
+    assert bench.ledger.campaign(campaign_id).state == "paused"
+
+
+def test_sigkill_of_the_worker_is_seen_and_settled(bench: Any) -> None:
+    campaign_id = bench.open(experiments=3, options={"time_scale": 0.5})
+    process = drive(bench, campaign_id)
+    until(
+        lambda: (
+            (bench.place(campaign_id).directory / "controller.jsonl").exists()
+            and len(bench.witness(campaign_id, "position")) > 3
+        )
+    )
+    worker = int((bench.place(campaign_id).sockets / "worker.pid").read_text().split()[0])
+    os.kill(worker, signal.SIGKILL)
+    killed = time.monotonic()
+    until(lambda: bench.ledger.experiments(campaign_id, states=["in_doubt"]), 5.0)
+    assert time.monotonic() - killed <= 1.0
+    assert process.wait(30) == 0
+    [doubtful] = bench.ledger.experiments(campaign_id, states=["in_doubt"])
+    campaign = bench.ledger.campaign(campaign_id)
+    assert campaign.state == "paused"
+    assert f"settle {doubtful.id}" in campaign.reason
+    bench.gate.settle(doubtful.id, "not_started", "the valve never opened")
+    bench.grant(campaign_id)  # the first grant covered three starts, and the worker had made this one
+    done = bench.run(campaign_id)
+    assert done.stdout.strip() == "succeeded", bench.ledger.campaign(campaign_id).reason
+    intents = [row["intent"] for row in bench.witness(campaign_id, "run")]
+    assert len(intents) == len(set(intents))
