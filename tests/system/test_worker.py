@@ -81,6 +81,30 @@ def test_what_it_reduces_to_is_what_the_laboratory_simulates(rig: Rig) -> None:
         assert reduced == laboratory.simulate(POINT, 1, experiment.ordinal, replicates, {})  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", ["ald-window", "rare-earth-extraction", "qubit-readout"])
+def test_both_device_families_run_through_the_same_worker(make_rig: Callable[..., Rig], name: str) -> None:
+    from athanor.instruments.laboratory import load
+    from athanor.instruments.reductions import reduce
+    from athanor.memory.canonical import parse
+
+    laboratory: Any = load(name)
+    rig = make_rig(name)
+    executor = rig.executor()
+    executor.ensure()
+    point = laboratory.reference().values
+    intent = rig.intent(point, replicates=2)
+    executor.dispatch(intent)
+    executor.wait(intent.experiment_id, rig.ledger)
+    experiment = rig.ledger.experiment(intent.experiment_id)
+    assert experiment.state == "completed", experiment.reason
+    run = rig.ledger.run_for(experiment.id)
+    assert run is not None
+    profile = laboratory.profile()
+    documents = [(item.name, parse(item.body)) for item in rig.ledger.documents(run.uid)]
+    reduced = reduce(profile.reduction, documents, profile.outcomes).outcomes
+    assert reduced == laboratory.simulate(point, 1, experiment.ordinal, 2, {})
+
+
 class Tampering:
     """Ways in which what stands behind an intent is not what it should be; each returns the code of the refusal."""
 
