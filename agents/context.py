@@ -92,7 +92,7 @@ class Context:
         return self.campaign
 
     def should_abandon(self) -> bool:
-        """Whether long thinking should be given up: a person wants a pause or an end, Stop All holds, the lease is gone."""
+        """Whether to give up long thinking: a person wants a pause or an end, Stop All holds, the lease is gone."""
         if self.is_lost or self.should_stop() or self.latch_problem() is not None:
             return True
         return self.refresh().requested in ("pause", "cancel")
@@ -290,7 +290,7 @@ class Context:
                 outcomes=outcomes,
                 status=status,
                 reason=reason,
-                source=source,  # type: ignore[arg-type]
+                source=source,
                 reduction=name,
                 reduction_hash=code,
             )

@@ -12,7 +12,7 @@ from athanor.agents.context import SPENT
 from athanor.agents.hypotheses.advice import compile_advice
 from athanor.agents.hypotheses.claims import InvalidClaim
 from athanor.agents.hypotheses.registration import RegistrationBody, parse_registration, register
-from athanor.agents.hypotheses.verdicts import RunResult, collect, next_step, update
+from athanor.agents.hypotheses.verdicts import Assessment, RunResult, assess, next_step
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.agents.reasoners.model_call import ReasoningCancelled
 from athanor.agents.reasoners.protocol import Known, Proposal, Recalled, Remaining, Seen, Situation
@@ -349,48 +349,50 @@ class Inquiry:
 
     def test(self) -> None:
         """Weigh every open test again."""
-        for _, body in list(self._registrations().values()):
-            self._assess([body.hypothesis])
+        for _, body in self._registrations().values():
+            if body.carrier == body.hypothesis:
+                self._assess(body.group)
 
-    def _assess(self, ids: list[str] | tuple[str, ...], ended: str | None = None) -> None:
-        """Store new evidence and, once there is one, the verdict."""
-        c = self.context
-        for hypothesis_id in ids:
-            found = self._registrations().get(hypothesis_id)
-            state = self._hypotheses()[hypothesis_id].state
-            if found is None or state in DECIDED:
+    def _assess(self, group: tuple[str, ...], ended: str | None = None) -> None:
+        """Store new evidence for hypotheses that share their runs and, once there is one, each one's verdict."""
+        hypotheses, registrations = self._hypotheses(), self._registrations()
+        open_ones = [h for h in group if h in registrations and hypotheses[h].state not in DECIDED]
+        if not open_ones:
+            return
+        bodies = [registrations[h][1] for h in group if h in registrations]
+        runs = [r for r in self._runs() if r.hypothesis == bodies[0].carrier]
+        assessments = assess(bodies, runs, ended=ended)
+        for hypothesis_id in open_ones:
+            self._record(registrations[hypothesis_id][0], assessments[hypothesis_id], bool(runs))
+
+    def _record(self, registration: Registration, assessment: Assessment, is_begun: bool) -> None:
+        c, hypothesis_id = self.context, registration.hypothesis_id
+        state = self._hypotheses()[hypothesis_id].state
+        if state == "registered" and (is_begun or assessment.verdict is not None):
+            c.ledger.set_hypothesis_state(hypothesis_id, "testing")
+        stored = {e.block for e in c.ledger.evidence(registration_id=registration.id)}
+        for block, evidence in assessment.trail:
+            if block.number in stored:
                 continue
-            registration, body = found
-            runs = [r for r in self._runs() if r.hypothesis == body.carrier]
-            if runs and state == "registered":
-                c.ledger.set_hypothesis_state(hypothesis_id, "testing")
-            assessment = update(body, collect(body, runs), ended=ended)
-            stored = {e.block for e in c.ledger.evidence(registration_id=registration.id)}
-            for block, evidence in assessment.trail:
-                if block.number in stored:
-                    continue
-                assert block.statistic is not None
-                c.ledger.add_evidence(
-                    Evidence(
-                        id=f"{registration.id}/b{block.number}",
-                        registration_id=registration.id,
-                        block=block.number,
-                        experiments=list(block.experiments),
-                        statistic=block.statistic,
-                        log_e_support=evidence.log_e_support,
-                        log_e_refute=evidence.log_e_refute,
-                    )
+            assert block.statistic is not None
+            c.ledger.add_evidence(
+                Evidence(
+                    id=f"{registration.id}/b{block.number}",
+                    registration_id=registration.id,
+                    block=block.number,
+                    experiments=list(block.experiments),
+                    statistic=block.statistic,
+                    log_e_support=evidence.log_e_support,
+                    log_e_refute=evidence.log_e_refute,
                 )
-            if assessment.verdict is not None:
-                latest = assessment.latest
-                verdict = {
-                    "verdict": assessment.verdict,
-                    "reason": assessment.reason,
-                    "evidence": latest.model_dump(mode="json") if latest else None,
-                }
-                if self._hypotheses()[hypothesis_id].state == "registered":
-                    c.ledger.set_hypothesis_state(hypothesis_id, "testing")
-                c.ledger.set_hypothesis_state(hypothesis_id, assessment.verdict, reason=assessment.reason, body=verdict)
+            )
+        if assessment.verdict is not None:
+            verdict = {
+                "verdict": assessment.verdict,
+                "reason": assessment.reason,
+                "evidence": assessment.latest.model_dump(mode="json") if assessment.latest else None,
+            }
+            c.ledger.set_hypothesis_state(hypothesis_id, assessment.verdict, reason=assessment.reason, body=verdict)
 
     def advice(self) -> list[dict[str, Any]]:
         """What the planner may lean on now: bounded, decaying, and only from hypotheses not refuted."""
@@ -418,7 +420,7 @@ class Inquiry:
         for hypothesis_id, h in self._hypotheses().items():
             if h.state in DECIDED:
                 continue
-            if hypothesis_id in self._registrations():
-                self._assess([hypothesis_id], ended=reason)
+            if found := self._registrations().get(hypothesis_id):
+                self._assess(found[1].group, ended=reason)
             else:
                 self.context.ledger.set_hypothesis_state(hypothesis_id, "void", reason=f"never tested: {reason}")

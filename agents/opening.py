@@ -11,7 +11,7 @@ from athanor.agents.fitting import check, check_limits, resolve
 from athanor.agents.spec import Spec, load
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
-from athanor.memory.records import Campaign, Experiment, Observation, Value, new_campaign_id
+from athanor.memory.records import Campaign, Experiment, Observation, Outcome, Value, new_campaign_id
 
 if TYPE_CHECKING:
     from athanor.instruments.profile import Profile
@@ -63,7 +63,7 @@ def open_campaign(
                 id=f"{campaign.id}/h{index}",
                 campaign_id=campaign.id,
                 values=values,
-                outcomes={name: {"mean": mean, "sem": None} for name, mean in outcomes.items()},
+                outcomes={name: Outcome(mean=mean, sem=None) for name, mean in outcomes.items()},
                 source="historical",
                 reduction="imported",
                 reduction_hash=digest_text(data.read_text(encoding="utf-8")) if data else "none",
