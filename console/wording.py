@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,7 +26,7 @@ def number(value: float | int | str | None, digits: int = 4) -> str:
     size = math.floor(math.log10(abs(value)))
     if size >= 6 or size < -4:
         mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
-        text = f"{mantissa}e{int(exponent)}"
+        text = f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(exponent)}"
     else:
         text = f"{value:.{max(digits - 1 - size, 0)}f}"
         if "." in text:
@@ -68,7 +68,12 @@ def prose(text: str) -> str:
 
 
 class HasUnits(Protocol):
-    """Whatever knows the unit of a name, such as a problem."""
+    """Whatever knows the unit of a name and the order of names, such as a problem."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Return the parameters' names in order."""
+        ...
 
     def unit(self, name: str) -> str | None:
         """Return the unit, or None."""
@@ -78,7 +83,8 @@ class HasUnits(Protocol):
 def settings(values: Mapping[str, float | int | str], units: HasUnits) -> str:
     """Write a point as `temperature 80 degC, ratio 3`."""
     parts = []
-    for name, value in values.items():
+    for name in sorted(values, key=lambda name: units.names.index(name) if name in units.names else len(units.names)):
+        value = values[name]
         unit = pretty_unit(units.unit(name))
         parts.append(f"{name} {number(value)}{f' {unit}' if unit else ''}")
     return ", ".join(parts)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from athanor.console.overview import HypothesisLine, Overview
     from athanor.memory.ledger import Ledger
+    from athanor.memory.records import Experiment
 
 SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -73,7 +74,8 @@ class Follower:
             self._not_before = time.monotonic() + 9 * (time.monotonic() - now)
         self._drawn = now
         if self._live is not None:
-            self._live.update(panel(self._view, self._note), refresh=True)
+            flag = context.ledger_flag(self._ledger)
+            self._live.update(panel(self._view, self._note, flag), refresh=True)
         elif not self._quiet:
             self._say_news(self._view)
 
@@ -95,10 +97,9 @@ class Follower:
         for line in view.hypotheses:
             if line.state in ("registered", "supported", "refuted", "inconclusive", "void"):
                 self._once(f"{line.id} {line.state}", f"{line.id} {line.state}: {line.statement}")
-        for item in view.waiting:
-            if view.campaign.autonomy == "approve_each" or item.source == "operator" or item.state == "in_doubt":
-                typed = look.actions(item, context.ledger_flag(self._ledger))[0]
-                self._once(f"{item.id} waits {item.state}", f"{item.id} is waiting: {typed}")
+        for item in wants_person(view):
+            typed = look.actions(item, context.ledger_flag(self._ledger))[0]
+            self._once(f"{item.id} waits {item.state}", f"{item.id} is waiting: {typed}")
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._said:
@@ -110,8 +111,14 @@ class Follower:
         sys.stderr.flush()
 
 
-def panel(view: Overview, note: str | None = None) -> RenderableType:
-    """Return the whole live view of a campaign."""
+def wants_person(view: Overview) -> list[Experiment]:
+    """Return the experiments that only a person can move on: not those that a grant is about to approve."""
+    alone = view.campaign.autonomy != "auto_within_limits"
+    return [item for item in view.waiting if alone or item.source == "operator" or item.state == "in_doubt"]
+
+
+def panel(view: Overview, note: str | None = None, ledger: str | None = None) -> RenderableType:
+    """Return the whole live view of a campaign; `ledger` is the --ledger value that printed commands need."""
     from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
@@ -124,8 +131,8 @@ def panel(view: Overview, note: str | None = None) -> RenderableType:
         grid.add_row("best" if index == 0 else "", row)
     grid.add_row("hypothesis", _hypothesis(view.current))
     grid.add_row("now", _now(view))
-    if view.waiting and (note or view.campaign.autonomy == "approve_each"):
-        grid.add_row("waiting", _waiting(view))
+    if waiting := wants_person(view):
+        grid.add_row("waiting", _waiting(waiting, view, ledger))
     for index, text in enumerate(view.recent):
         grid.add_row("last" if index == 0 else "", f"[quiet]{output.plain(text)}[/]")
     parts: list[Any] = [grid]
@@ -215,6 +222,8 @@ def _hypothesis(line: HypothesisLine | None) -> str:
 def _now(view: Overview) -> str:
     if view.is_finished or view.campaign.state == "paused":
         return f"{output.state(view.campaign.state)}  {output.plain(view.campaign.reason or '')}"
+    if not view.underway and wants_person(view):
+        return "[warn]waiting for a person's decision[/]"
     if not view.underway:
         return "[quiet]choosing the next experiment[/]"
     item = view.underway[0]
@@ -222,9 +231,11 @@ def _now(view: Overview) -> str:
     return f"{verb} [name]{item.id}[/]  {output.plain(wording.settings(item.values, view.problem))}"
 
 
-def _waiting(view: Overview) -> str:
+def _waiting(waiting: list[Experiment], view: Overview, ledger: str | None) -> str:
     rows = []
-    for item in view.waiting[:3]:
+    for item in waiting[:3]:
         rows.append(f"[warn]{item.id}[/] {output.plain(wording.settings(item.values, view.problem))}")
-        rows.append(f"[command]{output.plain(look.actions(item, None)[0])}[/]")
+        rows.append(f"[command]{output.plain(look.actions(item, ledger)[0])}[/]")
+    if len(waiting) > 3:
+        rows.append(f"[quiet]and {len(waiting) - 3} more: athanor show {view.campaign.id}[/]")
     return "\n".join(rows)

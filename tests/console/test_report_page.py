@@ -10,6 +10,7 @@ import pytest
 from athanor.console.report.data import ReportData
 from athanor.console.report.markup import join, tag
 from athanor.console.report.page import render
+from athanor.console.wording import prose
 
 from .conftest import made_up
 
@@ -80,7 +81,7 @@ def test_every_part_the_reader_needs_is_there(report: ReportData) -> None:
     assert "Simulated." in words
     assert report.question in words
     for card in report.hypotheses:
-        assert card.statement in words
+        assert prose(card.statement) in words
     for row in report.experiments:
         assert row.run is None or row.run[:8] in words
     assert "no product left the column" in words

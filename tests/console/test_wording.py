@@ -78,3 +78,15 @@ def test_e_values_never_overflow() -> None:
     assert wording.e_value(5000.0) == "10^2171"
     assert wording.e_value(math.log(64)) == "64"
     assert wording.e_value(None) == "—"
+
+
+def test_prose_rewrites_numbers_and_units_and_nothing_else() -> None:
+    assert wording.prose("sty 1.17e+04 ± 3.1e+02 kg/m^3/h at 80 degC") == "sty 11700 ± 310 kg/m³/h at 80 °C"
+    assert wording.prose("probability 3e-05 of 2^k, run 8e4f") == "probability 3e−5 of 2^k, run 8e4f"
+
+
+def test_settings_follow_the_problems_order() -> None:
+    from athanor.planners.problem import Continuous, Objective, Problem
+
+    problem = Problem([Continuous("b", 0, 1, unit="degC"), Continuous("a", 0, 1)], [Objective("y", "maximize")])
+    assert wording.settings({"a": 0.5, "b": 1.0}, problem) == "b 1 °C, a 0.5"
