@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from athanor.memory.canonical import digest, digest_text
@@ -120,10 +120,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_utc)]
 
 
+@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Outcome(TypedDict):
     """A measured outcome: its mean and the standard error of that mean, None where unknown."""
-
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[misc]
 
     mean: float
     sem: float | None
