@@ -162,8 +162,8 @@ def best_section(data: ReportData) -> Markup:
         else "The measured point that the model of all measurements holds for best."
     )
     lead += (
-        " Measured values carry ± one standard error where a point was measured more than once; the model’s carry "
-        "± one standard deviation of its belief."
+        " Measured values carry ± one standard error where the measurement gives one, which a single reading does not; "
+        "the model’s carry ± one standard deviation of its belief."
     )
     if has_truth:
         lead += " Truth is the simulation without noise, known only because this laboratory is simulated."
@@ -248,7 +248,7 @@ def _advantage(data: ReportData) -> Markup:
         f" ({number(a.campaign_final, 3)} against {number(a.median_final, 3)}{unit}). Set against each random campaign "
         f"by itself, the middle 95 % of {a.arms} differences runs from {signed(a.low)} to {signed(a.high)}{unit}.",
         match,
-        " This is one campaign beside many random ones; how much it would vary with its own seed is not in it.",
+        " This is one campaign beside many random ones; how it would vary with its own seed is left out.",
     )
 
 
