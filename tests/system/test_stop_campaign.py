@@ -1,4 +1,4 @@
-"""Stop All against whole campaigns: while moving, while the planner thinks, while the model hangs, while it is frozen."""
+"""Stop All against whole campaigns: while moving, while the planner thinks, the model hangs, or it is frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""People supervise: approve, reject, edit, propose, pause, stop after the step, cancel; and no more than one at a time."""
+"""People supervise: approve, reject, edit, propose, pause, stop after the step, cancel; never two at a time."""
 
 from __future__ import annotations
 

@@ -522,11 +522,19 @@ def test_two_campaigns_cannot_hold_one_instrument(rig: Rig) -> None:
     with pytest.raises(InstrumentBusy):
         rig.executor(options={"noise": 0.1}).ensure()
     first.close()
-    second.ensure()
+    until(lambda: _ensured(second))  # the worker sees the line close a moment later
     anonymous.close()
     second.dispatch(intent)
     second.wait(intent.experiment_id, rig.ledger)
     assert rig.state(intent) == "completed"
+
+
+def _ensured(executor: LocalExecutor) -> bool:
+    try:
+        executor.ensure()
+    except InstrumentBusy:
+        return False
+    return True
 
 
 def test_an_idle_worker_is_restarted_under_a_new_configuration(rig: Rig) -> None:
