@@ -162,8 +162,8 @@ def best_section(data: ReportData) -> Markup:
         else "The measured point that the model of all measurements holds for best."
     )
     lead += (
-        " Measured values carry ± one standard error where the measurement gives one, which a single reading does not; "
-        "the model’s carry ± one standard deviation of its belief."
+        " Measured values carry ± one standard error where the measurement gives one; the model’s carry ± one "
+        "standard deviation of its belief."
     )
     if has_truth:
         lead += " Truth is the simulation without noise, known only because this laboratory is simulated."
