@@ -30,7 +30,7 @@ def main() -> int:
             if path.is_file() and "__pycache__" not in path.parts and (path.suffix == ".py" or path.suffix in DATA)
         }
         if missing := sorted(tree - inside):
-            print("Not in the wheel (add the package to [tool.setuptools] packages in pyproject.toml):", file=sys.stderr)
+            print("Not in the wheel; add the package to [tool.setuptools] in pyproject.toml:", file=sys.stderr)
             print("\n".join(f"  {name}" for name in missing), file=sys.stderr)
             return 1
         print(f"wheel: all {len(tree)} files of {len(ROOMS)} rooms are inside")

@@ -149,7 +149,8 @@ def main(argv: list[str]) -> int:
         reached = sum(row["score"] >= needed and row.get("feasible", True) for row in rows)
         print(
             f"{name}: score ≥ {needed:g} (feasible) in {reached} of {len(rows)} seeds; "
-            f"median {statistics.median(scores):.3f}, worst {min(scores):.3f}; random median {statistics.median(random_scores):.3f}; "
+            f"median {statistics.median(scores):.3f}, worst {min(scores):.3f}; "
+            f"random median {statistics.median(random_scores):.3f}; "
             f"failed after the 20th: at most {max(r['failed_after_20'] for r in rows):.0%}; "
             f"verdicts: {sum(r['supported'] for r in rows)} supported, {sum(r['refuted'] for r in rows)} refuted, "
             f"{sum(r['inconclusive'] for r in rows)} inconclusive"
