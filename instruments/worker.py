@@ -105,12 +105,18 @@ class Worker:
         import athanor.instruments.writer
         import athanor.memory.ledger  # noqa: F401
 
-    def serve(self, idle_s: float | None) -> None:
-        """Serve until told to end, until the hardware is gone, or, if `idle_s` is given, until nobody has been here."""
+    def serve(self, idle_s: float | None, lock: int) -> None:
+        """Serve until told to end, or the hardware or the instrument's folder is gone.
+
+        If `idle_s` is given, also until nobody has been here for so many seconds. `lock` is the open lock file.
+        """
         while not self.ending.wait(0.5):
             unused = self._engine is None or self._engine.job is None
             if idle_s is not None and unused and self.server.unused_s() > idle_s:
                 log.info("ended: nobody has been here for %g s", idle_s)
+                break
+            if unused and os.fstat(lock).st_nlink == 0:
+                log.info("ended: the folder of the instrument was deleted")
                 break
         self._set_state("leaving")
 
@@ -348,7 +354,8 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     folder = args.place.absolute()
     place = InstrumentPlace.of(folder.name, folder.parent.parent)
-    if take_lock(place) is None:
+    lock = take_lock(place)
+    if lock is None:
         log.error("another worker holds %s", place.name)
         return 3
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
@@ -370,7 +377,7 @@ def main(argv: list[str] | None = None) -> int:
         (place.sockets / "worker.sock").unlink(missing_ok=True)
         os._exit(1)
     idle_s = float(os.environ.get("ATHANOR_WORKER_IDLE_S", "600")) if worker.profile.simulated else None
-    worker.serve(idle_s)
+    worker.serve(idle_s, lock)
     try:
         worker.leave()
     except Exception:
