@@ -33,3 +33,24 @@ def test_killed_at_every_edge_the_campaign_is_the_same(make_bench: Any) -> None:
     other = undisturbed.open(**changes)
     assert undisturbed.run(other).stdout.strip() == "succeeded"
     assert undisturbed.story(other) == bench.story(campaign_id)
+
+
+@pytest.mark.slow
+def test_the_model_based_planner_goes_on_as_if_nothing_had_happened(make_bench: Any) -> None:
+    changes = {"experiments": 22, "hypotheses": {"share": 0.4}, "seed": 1, "planner": "bayesian"}
+    bench = make_bench("killed")
+    campaign_id = bench.open(**changes)
+    for step, when, ordinal in (
+        ("plan", "after", 8),
+        ("hypothesise", "after", 10),
+        ("test", "before", 13),
+        ("plan", "before", 18),
+    ):
+        assert bench.run(campaign_id, step, when, str(ordinal)).returncode == -signal.SIGKILL
+    assert bench.run(campaign_id).stdout.strip() == "succeeded", bench.ledger.campaign(campaign_id).reason
+    assert bench.ledger.hypotheses(campaign_id)
+
+    undisturbed = make_bench("undisturbed")
+    other = undisturbed.open(**changes)
+    assert undisturbed.run(other).stdout.strip() == "succeeded"
+    assert undisturbed.story(other) == bench.story(campaign_id)
