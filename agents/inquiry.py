@@ -412,9 +412,6 @@ class Inquiry:
                     items.append(made.model_dump(mode="json"))
         return items
 
-    def remember(self) -> None:
-        """Nothing to copy: verdicts and hypotheses are in the ledger, where recall finds them."""
-
     def close(self, reason: str) -> None:
         """End every open test; what has no verdict by now stays undecided."""
         for hypothesis_id, h in self._hypotheses().items():

@@ -183,8 +183,7 @@ class Nodes:
         return go()
 
     def remember(self, state: State) -> State:
-        """Leave what later steps and later campaigns can find."""
-        self.inquiry.remember()
+        """Tell whoever watches. What was learned is in the ledger by now, where recall finds it: nothing to copy."""
         self.context.notify()
         return go()
 
