@@ -1,4 +1,4 @@
-"""A Gaussian process with given hyper-parameters, in torch, with gradients in where it is evaluated.
+"""A Gaussian process averaged over draws of its hyper-parameters, in torch, with gradients in where it is evaluated.
 
 Written out instead of using GPyTorch because a campaign's processes are tiny: evaluating one here takes a tenth of
 the time, which goes into more starts of the search. BoTorch supplies the numerics of the acquisitions.
@@ -6,6 +6,7 @@ the time, which goes into more starts of the search. BoTorch supplies the numeri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,55 +22,77 @@ RESOLUTION = 1e-7
 
 @dataclass(frozen=True)
 class Process:
-    """Posterior of one outcome on its model scale; rows (n, d)."""
+    """Posterior of one outcome on its model scale, with h draws of the hyper-parameters, all equally likely.
+
+    Shapes: rows (n, d), weights (h, 1, d), scale and mean (h, 1), factor (h, n, n), alpha (h, n).
+    """
 
     rows: Tensor
     weights: Tensor
-    scale: float
-    mean: float
+    scale: Tensor
+    mean: Tensor
     factor: Tensor
     alpha: Tensor
 
     @classmethod
-    def build(cls, rows: Matrix, y: Matrix, found: Hyperparameters, groups: NDArray[np.int_]) -> Process:
+    def build(cls, rows: Matrix, y: Matrix, draws: Sequence[Hyperparameters], groups: NDArray[np.int_]) -> Process:
         """Condition on outcomes y (n,) at rows (n, d)."""
         x = torch.as_tensor(rows)
-        weights = torch.as_tensor(1.0 / found.lengths[groups])
-        bare = cls(x, weights, found.scale, found.mean, torch.eye(1), torch.zeros(1))
-        factor = _cholesky(bare.kernel(x, x) + torch.diag(torch.as_tensor(found.noise)), found.scale)
-        residual = torch.as_tensor(y - found.mean).unsqueeze(-1)
+        weights = torch.as_tensor(np.stack([1.0 / found.lengths[groups] for found in draws])).unsqueeze(1)
+        scale = torch.tensor([[found.scale] for found in draws], dtype=torch.double)
+        mean = torch.tensor([[found.mean] for found in draws], dtype=torch.double)
+        noise = torch.as_tensor(np.stack([found.noise for found in draws]))
+        bare = cls(x, weights, scale, mean, torch.eye(1), torch.zeros(1))
+        factor = _cholesky(bare.kernel(x, x) + torch.diag_embed(noise), scale)
+        residual = (torch.as_tensor(y) - mean).unsqueeze(-1)
         alpha = torch.cholesky_solve(residual, factor).squeeze(-1)
-        return cls(x, weights, found.scale, found.mean, factor, alpha)
+        return cls(x, weights, scale, mean, factor, alpha)
 
     def kernel(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return prior covariances (p, q) between rows (p, d) and (q, d)."""
+        """Return prior covariances (h, p, q) between rows (p, d) and (q, d)."""
         a, b = a * self.weights, b * self.weights
-        gaps = a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2.0 * a @ b.T
+        gaps = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(-2) - 2.0 * a @ b.mT
         # The floor keeps the gradient of the root finite where two rows coincide.
         r = (5.0 * gaps.clamp_min(1e-20)).sqrt()
-        return self.scale * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+        return self.scale.unsqueeze(-1) * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
+
+    def components(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and variances, each (h, p), of the noise-free outcome at rows (p, d), draw by draw."""
+        cross = self.kernel(x, self.rows)
+        solved = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
+        mean = self.mean + (cross @ self.alpha.unsqueeze(-1)).squeeze(-1)
+        return mean, (self.scale - solved.square().sum(-2)).clamp_min(1e-12 * self.scale)
 
     def marginal(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance (p,) of the noise-free outcome at rows (p, d)."""
-        cross = self.kernel(x, self.rows)
-        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
-        return self.mean + cross @ self.alpha, (self.scale - solved.square().sum(0)).clamp_min(1e-12 * self.scale)
+        """Return mean and variance (p,) of the noise-free outcome at rows (p, d), over all draws."""
+        mean, variance = self.components(x)
+        return mean.mean(0), variance.mean(0) + mean.var(0, correction=0)
 
     def joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (p,) and covariance (p, p) of the noise-free outcome at rows (p, d)."""
-        cross = self.kernel(x, self.rows)
-        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
-        return self.mean + cross @ self.alpha, self.kernel(x, x) - solved.T @ solved
+        """Return mean (p,) and covariance (p, p) of the noise-free outcome at rows (p, d), over all draws."""
+        means, covariances = self._joint(x)
+        apart = means - means.mean(0)
+        return means.mean(0), covariances.mean(0) + apart.T @ apart / len(means)
 
     def draw(self, x: Tensor, normals: Tensor) -> Tensor:
-        """Return joint samples (s, p) at rows (p, d) from standard normals (s, p)."""
-        mean, covariance = self.joint(x)
-        return mean + normals @ _cholesky(covariance, self.scale).T
+        """Return joint samples (h, s, p) at rows (p, d) from standard normals (h, s, p)."""
+        mean, covariance = self._joint(x)
+        return mean.unsqueeze(1) + normals @ _cholesky(covariance, self.scale).mT
+
+    def _joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        cross = self.kernel(x, self.rows)
+        solved = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
+        mean = self.mean + (cross @ self.alpha.unsqueeze(-1)).squeeze(-1)
+        return mean, self.kernel(x, x) - solved.mT @ solved
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """One outcome, given s joint draws of its noise-free values at base rows: the view of a noisy improvement."""
+    """One outcome, given s joint draws of its noise-free values at base rows: the view of a noisy improvement.
+
+    The s draws are taken in equal parts from the h draws of the hyper-parameters, so that an improvement is averaged
+    over both.
+    """
 
     process: Process
     base: Tensor
@@ -79,28 +102,31 @@ class Conditional:
 
     @classmethod
     def build(cls, process: Process, base: Tensor, normals: Tensor) -> Conditional:
-        """Draw values at base rows (p, d) from normals (s, p) and condition on them."""
-        draws = process.draw(base, normals)
+        """Draw values at base rows (p, d) from normals (s, p), s a multiple of h, and condition on them."""
+        parts = len(process.scale)
+        draws = process.draw(base, normals.unflatten(0, (-1, parts)).transpose(0, 1))
         factor = _cholesky(process.kernel(base, base), process.scale)
-        alpha = torch.cholesky_solve((draws - process.mean).T, factor)
-        return cls(process, base, draws, factor, alpha)
+        alpha = torch.cholesky_solve((draws - process.mean.unsqueeze(-1)).mT, factor)
+        return cls(process, base, draws.transpose(0, 1).flatten(0, 1), factor, alpha)
 
     def marginal(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means (s, p) and the common sd (p,) at rows (p, d)."""
+        """Return means and sds, each (s, p), at rows (p, d)."""
         cross = self.process.kernel(x, self.base)
-        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
-        variance = (self.process.scale - solved.square().sum(0)).clamp_min(1e-10 * self.process.scale)
-        return self.process.mean + (cross @ self.alpha).T, variance.sqrt()
+        solved = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
+        variance = (self.process.scale - solved.square().sum(-2)).clamp_min(1e-10 * self.process.scale)
+        mean = self.process.mean.unsqueeze(-1) + cross @ self.alpha  # (h, p, s/h)
+        times = mean.shape[-1]
+        return mean.permute(2, 0, 1).flatten(0, 1), variance.sqrt().repeat(times, 1)
 
 
-def _cholesky(covariance: Tensor, scale: float) -> Tensor:
-    """Factor a covariance that may be singular to rounding, with as little added to its diagonal as it takes."""
-    identity = torch.eye(len(covariance), dtype=covariance.dtype)
-    jitter = RESOLUTION * scale
+def _cholesky(covariance: Tensor, scale: Tensor) -> Tensor:
+    """Factor covariances (h, p, p), singular to rounding perhaps, adding as little to their diagonals as it takes."""
+    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+    jitter = RESOLUTION
     while True:
-        factor, failed = torch.linalg.cholesky_ex(covariance + jitter * identity)
-        if not bool(failed):
+        factor, failed = torch.linalg.cholesky_ex(covariance + jitter * scale.unsqueeze(-1) * identity)
+        if not bool(failed.any()):
             return factor
         jitter *= 10.0
-        if jitter > scale:
+        if jitter > 1.0:
             raise ArithmeticError("a covariance matrix is not positive definite, whatever is added to its diagonal")

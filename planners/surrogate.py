@@ -96,7 +96,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class OutcomeModel:
-    """The fitted process of one outcome."""
+    """The fitted process of one outcome, averaged over its hyper-parameters; `hyperparameters` are the likeliest."""
 
     name: str
     scale: Scale
@@ -197,12 +197,12 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
             raise FitFailed(f"{name} has {len(having)} observations; a model needs 2")
         rows = space.encode([o.values for o in having])
         y = np.array([o.outcomes[name].mean for o in having])
-        scale, hyperparameters, failure = _fit_outcome(space, rows, y, _variances(having, name))
+        scale, hyperparameters, draws, failure = _fit_outcome(space, rows, y, _variances(having, name))
         if failure is not None:
             fallback = f"fixed hyper-parameters for {name} ({failure})"
         if not scale.is_linear:
             notes.append(f"{name} is modelled on a {NAMES[scale.kind]} scale")
-        process = Process.build(rows, scale.to_model(y), hyperparameters, space.groups)
+        process = Process.build(rows, scale.to_model(y), draws, space.groups)
         outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
     complete = list(observations)
     return Surrogate(
@@ -240,8 +240,8 @@ def _candidate_scales(y: Matrix) -> list[tuple[Literal["plain", "log", "saturati
 
 def _fit_outcome(
     space: Space, rows: Matrix, y: Matrix, variances: Matrix | None
-) -> tuple[Scale, Hyperparameters, str | None]:
-    choices: list[tuple[float, Scale, Hyperparameters]] = []
+) -> tuple[Scale, Hyperparameters, list[Hyperparameters], str | None]:
+    choices: list[tuple[float, Scale, Hyperparameters, list[Hyperparameters]]] = []
     failure = "no fit"
     for kind, edge in _candidate_scales(y):
         raw = Scale(kind, 0.0, 1.0, edge)
@@ -252,19 +252,20 @@ def _fit_outcome(
         slope = raw.log_slope(y)
         noise = None if variances is None else variances * np.exp(2.0 * slope) / scale.spread**2
         try:
-            found = fit(rows, scale.to_model(y), space.groups, noise)
+            found, draws = fit(rows, scale.to_model(y), space.groups, noise)
         except FitFailed as error:
             failure = str(error)
             continue
         # The evidence of y itself: the density on the model's scale times the derivative of the scale.
         evidence = found.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
-        choices.append((evidence - (0.0 if scale.is_linear else LOG_ODDS), scale, found))
+        choices.append((evidence - (0.0 if scale.is_linear else LOG_ODDS), scale, found, draws))
     if choices:
-        _, scale, found = max(choices, key=lambda c: c[0])
-        return scale, found, None
+        _, scale, found, draws = max(choices, key=lambda c: c[0])
+        return scale, found, draws, None
     scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
-    return scale, last_resort(rows, scale.to_model(y), space.groups, noise), failure
+    found = last_resort(rows, scale.to_model(y), space.groups, noise)
+    return scale, found, [found], failure
 
 
 def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, optimism: float) -> Matrix:

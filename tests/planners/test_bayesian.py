@@ -140,11 +140,13 @@ def test_the_planner_stops_proposing_where_the_process_fails():
         # The optimum of the plain function lies in the failing half.
         return None if values["x"] > 4 else f(values)
 
-    planner = BayesianPlanner(PLAIN, seed=0)
-    candidates = run(planner, fragile, 26)
-    late = [c for c in candidates[14:] if c.values["x"] > 4]
-    assert len(late) <= 2
-    assert planner.best()[0].values["x"] <= 4
+    late = []
+    for seed in range(3):
+        planner = BayesianPlanner(PLAIN, seed=seed)
+        late += [c.values["x"] > 4 for c in run(planner, fragile, 26)[14:]]
+        assert planner.best()[0].values["x"] <= 4
+    # By chance 40 % would fail.
+    assert sum(late) <= 0.15 * len(late)
 
 
 def test_failed_points_alone_do_not_stop_a_campaign():
