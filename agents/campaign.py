@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from athanor.agents.context import grant_in_force
 from athanor.agents.driver import OVER, CampaignBusy, CampaignOver, run_campaign, shut_down_laboratory
-from athanor.agents.opening import envelope, instrument_place, open_campaign, propose_experiment
+from athanor.agents.opening import check_instrument, envelope, instrument_place, open_campaign, propose_experiment
 from athanor.agents.results import best, results
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CampaignBusy",
     "CampaignOver",
     "best",
+    "check_instrument",
     "envelope",
     "grant_in_force",
     "instrument_place",

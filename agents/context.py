@@ -105,7 +105,10 @@ class Context:
         self.notify()
 
     def finish(self, state: str, reason: str) -> None:
-        """End the campaign."""
+        """End the campaign; what still waits for a decision, or for its turn, will not run any more."""
+        for experiment in self.experiments():
+            if experiment.state in ("proposed", "approved"):
+                self.ledger.set_experiment_state(experiment.id, "withdrawn", reason=f"the campaign ended: {reason}")
         self.ledger.set_campaign_state(self.id, state, reason=reason)  # type: ignore[arg-type]
         self.ledger.clear_request(self.id)
         self.refresh()

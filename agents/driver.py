@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OVER = ("succeeded", "failed", "cancelled")
 """States a campaign does not leave."""
 
+UNDER_WAY = ("dispatched", "running")
+"""States of an experiment that the instrument has in hand."""
+
 LEASE_SECONDS = 10.0
 """How long a campaign stays taken after its process last renewed the lease."""
 
@@ -163,15 +166,20 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
     campaign = context.refresh()
     if campaign.state == "paused":
         ledger.add_event(campaign_id, "resumed", {"after": campaign.reason})
-    ledger.clear_request(campaign_id)
+    if campaign.requested != "cancel":
+        ledger.clear_request(campaign_id)
     if campaign.state != "running":
         ledger.set_campaign_state(campaign_id, "running", reason=None)
     context.refresh()
     context.notify()
+    if _was_cancelled(context):
+        return
     context.executor.ensure()
     context.executor.reconcile(ledger)
     for experiment in ledger.experiments(campaign_id, states=ENDED):
         context.observe(experiment)
+    if _was_cancelled(context):
+        return
     file = checkpoints or context.place.directory / "checkpoints" / f"{campaign_id}.db"
     thread = f"{campaign_id}:{context.lease.epoch}"
     config = {
@@ -189,6 +197,16 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
             if not _await_decision(context, waiting.value["experiment"]):
                 return
             step = Command(resume=True)
+
+
+def _was_cancelled(context: Context) -> bool:
+    """End a campaign that was cancelled while nobody drove it, unless a run of it is still under way."""
+    from athanor.agents.nodes import Nodes
+
+    if context.campaign.requested != "cancel" or context.ledger.experiments(context.id, states=UNDER_WAY):
+        return False
+    Nodes(context).decide({})
+    return True
 
 
 def _await_decision(context: Context, experiment_id: str) -> bool:

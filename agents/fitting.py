@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -49,20 +49,55 @@ def resolve(spec: Spec) -> tuple[Laboratory, Profile]:
     return found, found.profile()
 
 
+def fit(spec: Spec, file: str = "<campaign>", text: str = "") -> Profile:
+    """Find the instrument that a campaign names, check that the campaign fits it, and return its profile.
+
+    Raises:
+        SpecError: no such laboratory, an option it does not have, or any disagreement that `check` finds.
+        ProfileError: the instrument's own file is wrong.
+    """
+    from athanor.instruments.laboratory import UnknownLaboratory
+
+    document = _document(text)
+    try:
+        laboratory, profile = resolve(spec)
+    except UnknownLaboratory as error:
+        problem = SpecProblem(
+            line_of(document, ("laboratory",)),
+            "laboratory",
+            f"there is no laboratory {error.name!r}",
+            "use one of: " + ", ".join(error.known),
+        )
+        raise SpecError(file, [problem]) from error
+    check(spec, profile, file, text)
+    check_options = getattr(laboratory, "check_options", None)
+    if check_options is not None:
+        try:
+            check_options(spec.laboratory.options)
+        except ValueError as error:
+            path = ("laboratory", "options")
+            raise SpecError(file, [SpecProblem(line_of(document, path), ".".join(path), str(error), "")]) from error
+    return profile
+
+
+def _document(text: str) -> Any:
+    """The YAML document with its line numbers, or None where there is no text."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="rt").load(text) if text else None
+
+
 def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = "") -> None:
     """Compare a campaign with the instrument that is to run it: names, units, limits.
 
     Raises:
         SpecError: with every disagreement.
     """
-    from ruamel.yaml import YAML
-
-    document = YAML(typ="rt").load(text) if text else None
+    document = _document(text)
     problems: list[SpecProblem] = []
 
     def add(path: tuple[int | str, ...], message: str, remedy: str) -> None:
-        line = line_of(document, path) if document is not None else None
-        problems.append(SpecProblem(line, ".".join(map(str, path)), message, remedy))
+        problems.append(SpecProblem(line_of(document, path), ".".join(map(str, path)), message, remedy))
 
     axes, outcomes = profile.axes, profile.outcomes
     for name, p in spec.parameters.items():
@@ -120,8 +155,12 @@ def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = ""
         add(("laboratory", "options"), "only a simulated laboratory has options", "remove them")
     try:
         spec.problem()
-    except (ValidationError, ValueError) as error:
-        add(("parameters",), str(error).splitlines()[0], "")
+    except ValidationError as error:
+        for item in error.errors():
+            where = str(item["loc"][0]) if item["loc"] else "parameters"
+            add((where,), item["msg"].removeprefix("Value error, "), "")
+    except ValueError as error:
+        add(("parameters",), str(error), "")
     if problems:
         raise SpecError(file, problems)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from athanor.agents.context import propose
-from athanor.agents.fitting import check, check_limits, resolve
+from athanor.agents.fitting import check_limits, fit, resolve
 from athanor.agents.spec import Spec, load
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
@@ -39,8 +39,7 @@ def open_campaign(
         spec = spec.model_copy(update={"seed": seed})
     if budget is not None:
         spec = Spec.model_validate({**spec.model_dump(), "budget": {**spec.budget.model_dump(), "experiments": budget}})
-    _, profile = resolve(spec)
-    check(spec, profile, str(source) if isinstance(source, Path) else "<spec>", text)
+    profile = fit(spec, str(source) if isinstance(source, Path) else "<spec>", text)
     problem = spec.problem()
     history = _history(data, spec, profile) if data is not None else []
     campaign = Campaign(
@@ -91,6 +90,16 @@ def instrument_place(campaign: Campaign, ledger: Ledger) -> places.InstrumentPla
     """Where the campaign's instrument keeps its files: beside the ledger when simulated, else with the user."""
     base = ledger.path.resolve().parent if campaign.simulated and ledger.path is not None else None
     return places.InstrumentPlace.of(campaign.instrument, base)
+
+
+def check_instrument(ledger: Ledger, campaign_id: str, values: Mapping[str, Value]) -> None:
+    """Check a point against the limits of the campaign's instrument, as the worker will.
+
+    Raises:
+        LimitViolation: the instrument cannot go there; names the axis, the value and the remedy.
+    """
+    _, profile = resolve(Spec.model_validate(ledger.campaign(campaign_id).spec))
+    check_limits(profile, values)
 
 
 def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Value], by: str) -> Experiment:

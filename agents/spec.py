@@ -245,6 +245,18 @@ _REMEDIES = {
     "missing": "add this field",
     "extra_forbidden": "remove it, or check the spelling",
     "literal_error": "use one of the words named",
+    "float_parsing": "write a number",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "finite_number": "write a finite number",
+    "greater_than": "write a larger number",
+    "greater_than_equal": "write a larger number",
+    "less_than": "write a smaller number",
+    "less_than_equal": "write a smaller number",
+    "string_type": "write words, in quotes if YAML takes them for something else",
+    "model_type": "write it as {field: value, …}",
+    "dict_type": "write it as {name: value, …}",
+    "list_type": "write it as [value, …]",
 }
 
 
@@ -282,11 +294,21 @@ def parse(text: str, file: str = "<campaign>") -> Spec:
                 SpecProblem(
                     line_of(document, path),
                     ".".join(str(key) for key in path) or "document",
-                    message,
+                    _in_plain_words(item["type"], message),
                     _REMEDIES.get(item["type"], ""),
                 )
             )
         raise SpecError(file, problems) from error
+
+
+def _in_plain_words(kind: str, message: str) -> str:
+    """Say what pydantic found without Python's words for it."""
+    return {
+        "model_type": "is not a mapping of fields",
+        "dict_type": "is not a mapping of names",
+        "missing": "is missing",
+        "extra_forbidden": "is no field of a campaign",
+    }.get(kind, message)
 
 
 def _plain(node: Any) -> Any:

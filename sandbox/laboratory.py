@@ -81,6 +81,10 @@ class SimulatedLaboratory:
 
         ensure_controller(place, self.name, Options.parse(options, self.physics))
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Check options before anything starts. Raises OptionError, which names what exists instead."""
+        Options.parse(options, self.physics)
+
     def shutdown(self, place: InstrumentPlace) -> None:
         """End the controller process; nothing happens when there is none."""
         from athanor.sandbox.process import end_controller

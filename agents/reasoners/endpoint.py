@@ -62,8 +62,11 @@ class ModelSettings(BaseModel):
         if not model and not base_url and not required:
             return None
         missing = [name for name, value in ((MODEL, model), (BASE_URL, base_url)) if not value]
+        if len(missing) == 2:
+            raise ModelNotConfigured(f"no model endpoint is configured: set {MODEL} and {BASE_URL}")
         if missing:
-            raise ModelNotConfigured(f"no model endpoint is configured: set {' and '.join(missing)}")
+            [given] = {MODEL, BASE_URL} - set(missing)
+            raise ModelNotConfigured(f"{given} is set but {missing[0]} is not: set both, or neither")
         check_base_url(base_url)
         return cls(
             model=model,

@@ -111,6 +111,7 @@ class LiveCaller:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            start_new_session=True,  # Ctrl-C in the terminal is for the campaign, which then ends us in order
         )
         return bool(self._read_line(time.monotonic() + START_S))
 

@@ -168,6 +168,16 @@ def ledger_flag(ledger: Ledger) -> str | None:
         return str(path)
 
 
+def is_driven(ledger: Ledger, campaign_id: str) -> bool:
+    """Whether a process drives this campaign now."""
+    from datetime import UTC, datetime
+
+    from athanor.agents.holders import is_gone
+
+    lease = ledger.lease(f"campaign:{campaign_id}")
+    return lease is not None and lease.expires_at > datetime.now(UTC) and not is_gone(lease.holder)
+
+
 def find_experiment(ledger: Ledger, name: str) -> Experiment:
     """Return the experiment with this id.
 

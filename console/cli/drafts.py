@@ -14,10 +14,9 @@ HEAD = """\
 """
 
 
-def from_laboratory(ready: Path) -> str:
+def from_laboratory(ready: Path, target: Path) -> str:
     """Return a laboratory's ready campaign, with a line on what to do with it."""
-    text = ready.read_text(encoding="utf-8")
-    return text if text.lstrip().startswith("# A campaign for Athanor") else HEAD.format(file="FILE") + text
+    return HEAD.format(file=target.name) + ready.read_text(encoding="utf-8")
 
 
 def from_profile(path: Path, target: Path) -> str:

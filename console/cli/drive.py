@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -71,8 +74,22 @@ def emit_results(ledger: Ledger, campaign_id: str) -> None:
 def shut_down(ledger: Ledger, campaign_id: str) -> None:
     """End the processes of a simulated laboratory that is of no further use; a real instrument is left alone."""
     from athanor.agents import campaign
+    from athanor.instruments.executor import InstrumentBusy
 
-    campaign.shut_down_laboratory(ledger, campaign_id)
+    with suppress(InstrumentBusy):  # another campaign has taken it up meanwhile
+        campaign.shut_down_laboratory(ledger, campaign_id)
+
+
+def check_reasoner(spec: Spec) -> None:
+    """Refuse a half-configured model endpoint before anything is written or signed.
+
+    Raises:
+        ModelNotConfigured: naming the variable to set.
+    """
+    if spec.reasoner in ("auto", "language-model"):
+        from athanor.agents.reasoners.endpoint import ModelSettings
+
+        ModelSettings.from_environment(required=spec.reasoner == "language-model")
 
 
 def leave(state: str) -> NoReturn:
@@ -108,16 +125,34 @@ class Interrupt:
     def press(self, signum: int, frame: FrameType | None) -> None:
         """Take one signal."""
         self.presses += 1
+        if signum == signal.SIGHUP:
+            _leave_terminal()
+
+
+def _leave_terminal() -> None:
+    """Send what is still said to nowhere: the terminal is gone, and writing to it would fail."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.__stdout__, sys.__stderr__):
+        # A terminal that is gone no longer says that it is one, so ask for a device instead.
+        if stream is not None and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextmanager
 def interrupts() -> Iterator[Interrupt]:
-    """Turn Ctrl-C and SIGTERM into a wish to pause, for as long as a campaign runs."""
+    """Turn Ctrl-C, SIGTERM and a closed terminal into a wish to pause, for as long as a campaign runs.
+
+    Under `nohup`, which ignores SIGHUP, a closed terminal changes nothing.
+    """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt  # only the main thread receives signals
         return
-    previous = {number: signal.signal(number, interrupt.press) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        wanted.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt.press) for number in wanted}
     try:
         yield interrupt
     finally:
@@ -127,6 +162,9 @@ def interrupts() -> Iterator[Interrupt]:
 
 def follow(ledger: Ledger, campaign_id: str) -> str:
     """Run the campaign until it ends or pauses, showing it meanwhile. Returns its state."""
+    from athanor.agents.spec import Spec
+
+    check_reasoner(Spec.model_validate(ledger.campaign(campaign_id).spec))
     grant_autonomy(ledger, campaign_id)
     ended = threading.Event()
     failure: list[BaseException] = []
@@ -146,12 +184,16 @@ def follow(ledger: Ledger, campaign_id: str) -> str:
         told = 0
         thread = threading.Thread(target=loop, name="campaign")
         thread.start()
-        while not ended.wait(REDRAW_S):
-            if interrupt.presses != told:
-                told = interrupt.presses
-                follower.note(interrupt.message)
-            follower.update()
-        thread.join()
+        try:
+            while not ended.wait(REDRAW_S):
+                if interrupt.presses != told:
+                    told = interrupt.presses
+                    follower.note(interrupt.message)
+                follower.update()
+        finally:
+            if not ended.is_set():
+                interrupt.presses += 1  # the view failed: nobody can watch any more, so pause and then say why
+            thread.join()
         follower.note(None)
     if failure:
         raise failure[0]

@@ -140,7 +140,7 @@ def panel(view: Overview, note: str | None = None, ledger: str | None = None) ->
         parts.append(f"\n[warn]{output.plain(note)}[/]")
     title = f"[ember]●[/] [name]{view.campaign.id}[/]  {output.plain(view.campaign.name)}"
     kind = "[warn]simulated[/] · " if view.campaign.simulated else ""
-    keys = "" if view.is_finished else "Ctrl-C pauses cleanly · "
+    keys = "" if view.is_finished or view.campaign.state == "paused" else "Ctrl-C pauses cleanly · "
     return Panel(
         Group(*parts),
         title=title,
@@ -164,7 +164,7 @@ def _progress(view: Overview) -> str:
     if view.failures:
         parts.append(f"[bad]{view.failures} failed[/]")
     left = time_left(view)
-    if not view.is_finished and left is not None:
+    if view.campaign.state == "running" and left is not None:
         parts.append(f"about {wording.duration(left)} left")
     elif view.is_finished:
         parts.append(f"{output.state(view.campaign.state)} after {wording.duration(view.elapsed_s)}")
@@ -183,7 +183,7 @@ def _best(view: Overview) -> list[str]:
     if not view.best:
         return ["[quiet]nothing measured yet[/]"]
     if len(view.problem.objectives) > 1:
-        return [output.plain(look.best_text(view)), _spark(view)]
+        return [output.plain(look.best_text(view)), *filter(None, [_spark(view)])]
     rows = [f"[good]{output.plain(look.best_text(view))}[/]  {_spark(view)}"]
     rows.append(f"[quiet]{output.plain(wording.settings(view.best[0].values, view.problem))}[/]")
     return rows
@@ -221,7 +221,7 @@ def _hypothesis(line: HypothesisLine | None) -> str:
 
 def _now(view: Overview) -> str:
     if view.is_finished or view.campaign.state == "paused":
-        return f"{output.state(view.campaign.state)}  {output.plain(view.campaign.reason or '')}"
+        return output.standing(view.campaign.state, view.campaign.reason)
     if not view.underway and wants_person(view):
         return "[warn]waiting for a person's decision[/]"
     if not view.underway:

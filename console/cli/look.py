@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from athanor.memory.records import Experiment
 
 PANEL = "Look"
+NOTHING_YET = (
+    "No campaign yet. Write a campaign file with [command]athanor new[/], or see one run: [command]athanor demo[/]"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,13 +37,18 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
     """List the campaigns of the ledger, newest first."""
     from athanor.console import overview
 
+    if ledger is None and not context.ledger_path(context.ledger_url(None)).exists():
+        if json:
+            output.emit({"ledger": context.ledger_url(None), "campaigns": []})
+        output.say(NOTHING_YET)
+        return
     opened = context.open_ledger(ledger)
     views = [overview.look(opened, item) for item in reversed(opened.campaigns())]
     if json:
         output.emit({"ledger": opened.url, "campaigns": [_line(view) for view in views]})
         return
     if not views:
-        output.say("No campaign yet. Start with:  [command]athanor demo[/]")
+        output.say(NOTHING_YET)
         return
     rows = [
         (
@@ -156,7 +164,10 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
             output.show(f"  [command]{output.plain(typed)}[/]")
     if len(view.waiting) > 10:
         output.show(f"… and {len(view.waiting) - 10} more are waiting.")
-    if view.campaign.state in ("paused", "queued"):
+    undriven = view.campaign.state == "running" and not context.is_driven(ledger, view.campaign.id)
+    if undriven:
+        output.show("\n[warn]No process drives this campaign now[/]: the one that did has ended without pausing it.")
+    if undriven or view.campaign.state in ("paused", "queued"):
         resume = context.command("resume", view.campaign.id, ledger=flag)
         output.show(f"\nTo go on:  [command]{output.plain(resume)}[/]")
     elif view.is_finished:

@@ -105,3 +105,9 @@ STATE_STYLE = {
 def state(word: str) -> str:
     """Return a state as coloured markup; the word alone carries the meaning."""
     return f"[{STATE_STYLE.get(word, 'default')}]{word.replace('_', ' ')}[/]"
+
+
+def standing(word: str, reason: str | None) -> str:
+    """Return a state with its reason as markup, the state said once though many reasons begin with it."""
+    said = (reason or "").removeprefix(word).lstrip(": ")
+    return f"{state(word)}: {plain(said)}" if said else state(word)

@@ -136,7 +136,7 @@ def new(
         raise Refused(f"{file} exists already", "Name another file, or overwrite it with --force.")
     from athanor.console.cli import drafts
 
-    text = drafts.from_profile(profile, file) if profile else drafts.from_laboratory(_ready_campaign(laboratory))
+    text = drafts.from_profile(profile, file) if profile else drafts.from_laboratory(_ready_campaign(laboratory), file)
     file.write_text(text, encoding="utf-8")
     output.say(f"[good]✓[/] wrote [name]{output.plain(str(file))}[/]. Edit it, then:")
     _hint(context.command("check", str(file)), "say whether it can run")
@@ -156,8 +156,13 @@ def check(file: SpecArgument, json: context.JsonOption = False) -> None:
     Fields, units, the instrument's limits, and whether the constraints can be met.
     """
     spec, summary = checked(file)
+    last = ""
     if json:
-        output.emit({"file": str(file), "ok": True, "summary": dict(summary), "seed": spec.seed})
+        said: dict[str, str] = {}
+        for label, text in summary:
+            last = label or last
+            said[last] = f"{said[last]}; {text}" if last in said else text
+        output.emit({"file": str(file), "ok": True, "summary": said, "seed": spec.seed})
     for label, text in summary:
         output.say(f"  [quiet]{label:<12}[/] {output.plain(text)}")
     output.say(f"[good]✓[/] [name]{output.plain(str(file))}[/] can run.")
@@ -167,7 +172,7 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     """Load and check a campaign file; return it with a summary of what it would do.
 
     Raises:
-        SpecError, UnknownLaboratory, ProfileError: naming file, line, field and remedy.
+        SpecError, ProfileError: naming file, line, field and remedy.
     """
     from athanor.agents import fitting
     from athanor.agents.spec import load
@@ -175,8 +180,8 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     from athanor.planners.problem import Continuous, Integer
 
     spec = load(file)
-    _, profile = fitting.resolve(spec)
-    fitting.check(spec, profile, str(file), file.read_text(encoding="utf-8"))
+    profile = fitting.fit(spec, str(file), file.read_text(encoding="utf-8"))
+    drive.check_reasoner(spec)
     problem = spec.problem()
     knobs = []
     for parameter in problem.parameters:
@@ -242,7 +247,10 @@ def resume(
 
 
 def _finish(ledger: Ledger, campaign_id: str, json: bool) -> None:
-    _conclude(ledger, campaign_id, drive.follow(ledger, campaign_id), json)
+    state = drive.follow(ledger, campaign_id)
+    if state != "paused":
+        drive.shut_down(ledger, campaign_id)
+    _conclude(ledger, campaign_id, state, json)
 
 
 def _conclude(ledger: Ledger, campaign_id: str, state: str, json: bool) -> NoReturn:
@@ -250,7 +258,7 @@ def _conclude(ledger: Ledger, campaign_id: str, state: str, json: bool) -> NoRet
     if json:
         drive.emit_results(ledger, campaign_id)
     flag = context.ledger_flag(ledger)
-    output.say(f"{output.state(state)}: {output.plain(ledger.campaign(campaign_id).reason or '')}")
+    output.say(output.standing(state, ledger.campaign(campaign_id).reason))
     if state == "paused":
         _hint(context.command("show", campaign_id, ledger=flag), "what is waiting")
         _hint(context.command("resume", campaign_id, ledger=flag), "go on")

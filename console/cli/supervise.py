@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from athanor.console.cli import context, output
+from athanor.console.cli import context, drive, output
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from athanor.memory.records import Request
 
 PANEL = "Supervise"
+OVER = ("succeeded", "failed", "cancelled")
 
 ExperimentAtRevision = Annotated[
     str, typer.Argument(metavar="EXPERIMENT@REVISION", help="What you have seen, as `athanor show` prints it.")
@@ -91,11 +92,14 @@ def edit(
 
     The old experiment is superseded; the new one waits for approval, unless you approve it at once.
     """
+    from athanor.agents.campaign import check_instrument
+
     experiment_id, revision = context.split_revision(what)
     opened = context.open_ledger(ledger)
     experiment = context.find_experiment(opened, experiment_id)
     campaign = opened.campaign(experiment.campaign_id)
     values = {**experiment.values, **parse(assignments, campaign.problem)}
+    check_instrument(opened, campaign.id, values)
     count = context.unlatched_count(campaign, opened)
     gate = context.gate(opened)
     changed = gate.edit(experiment_id, revision, values, reason, count)
@@ -123,9 +127,12 @@ def propose(
 
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
-    if campaign.state in ("succeeded", "failed", "cancelled"):
+    if campaign.state in OVER:
         raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
-    experiment = propose_experiment(opened, campaign.id, parse(assignments, campaign.problem), by=context.person())
+    values = parse(assignments, campaign.problem)
+    if missing := [item["name"] for item in campaign.problem["parameters"] if item["name"] not in values]:
+        raise Refused(f"No value for {', '.join(missing)}", "Give every parameter a value: NAME=VALUE.")
+    experiment = propose_experiment(opened, campaign.id, values, by=context.person())
     state = "proposed"
     if approve_too:
         count = context.unlatched_count(campaign, opened)
@@ -193,19 +200,35 @@ def cancel(
 
     What waits is withdrawn; what runs is finished. To stop motion now, use `athanor stop-all`.
     """
-    _request(campaign_id, "cancel", "will be cancelled", ledger, json)
+    opened = context.open_ledger(ledger)
+    campaign = context.find_campaign(opened, campaign_id)
+    if campaign.state in OVER or context.is_driven(opened, campaign.id):
+        _request(campaign_id, "cancel", "will be cancelled", ledger, json)
+        return
+    from athanor.agents.campaign import run_campaign
+
+    opened.request(campaign.id, "cancel", context.person())
+    state = run_campaign(campaign.id, opened)  # nobody drives it: take in what has run meanwhile, and end it here
+    drive.shut_down(opened, campaign.id)
+    if json:
+        output.emit({"campaign": campaign.id, "state": state, "requested": "cancel"})
+    output.say(output.standing(state, opened.campaign(campaign.id).reason))
 
 
 def _request(campaign_id: str, verb: Request, promise: str, ledger: str | None, json: bool) -> None:
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
-    if campaign.state in ("succeeded", "failed", "cancelled"):
+    if campaign.state in OVER:
         raise Refused(f"{campaign.id} is over already ({campaign.state})")
-    opened.request(campaign.id, verb, context.person())
+    is_driven = context.is_driven(opened, campaign.id)
+    if is_driven:
+        opened.request(campaign.id, verb, context.person())
     if json:
-        output.emit({"campaign": campaign.id, "state": campaign.state, "requested": verb})
-    output.say(f"[good]✓[/] [name]{campaign.id}[/] {promise}.")
-    if verb != "pause":
+        output.emit({"campaign": campaign.id, "state": campaign.state, "requested": verb if is_driven else "none"})
+    if is_driven:
+        output.say(f"[good]✓[/] [name]{campaign.id}[/] {promise}.")
+    else:
+        output.say(f"[good]✓[/] [name]{campaign.id}[/] starts nothing new: it is {campaign.state}.")
         _hint_if_not_driven(opened, campaign.id)
 
 
@@ -222,10 +245,7 @@ def _say_approve(ledger: Ledger, experiment_id: str, revision: str) -> None:
 
 def _hint_if_not_driven(ledger: Ledger, campaign_id: str) -> None:
     """Say how to go on when no process drives the campaign, since a decision alone starts nothing."""
-    from datetime import UTC, datetime
-
-    lease = ledger.lease(f"campaign:{campaign_id}")
-    if lease is not None and lease.expires_at > datetime.now(UTC):
+    if context.is_driven(ledger, campaign_id):
         return
     typed = context.command("resume", campaign_id, ledger=context.ledger_flag(ledger))
     output.say(f"  No process drives this campaign now. To go on:  [command]{output.plain(typed)}[/]")

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from athanor.agents.fitting import check, check_limits, resolve, same_unit
+from athanor.agents.fitting import check, check_limits, fit, resolve, same_unit
 from athanor.agents.spec import SpecError, parse
+from athanor.instruments.laboratory import load
 from athanor.instruments.limits import LimitViolation
 from athanor.instruments.profile import Profile, parse_profile
 
@@ -92,3 +93,24 @@ def test_every_ready_campaign_fits_its_laboratory() -> None:
         found, profile = resolve(spec)
         assert found.name == name
         check(spec, profile)
+
+
+def test_an_unknown_laboratory_or_option_is_named_with_its_line() -> None:
+    text = load("snar-flow").campaign_file().read_text()  # type: ignore[attr-defined]
+    for old, new, told in (
+        ("name: snar-flow", "name: snar-flo", "there is no laboratory 'snar-flo' (use one of: ald-window"),
+        ("noise: 0.02", "nois: 0.02", "did you mean 'noise'"),
+    ):
+        wrong = text.replace(old, new)
+        line = 1 + wrong[: wrong.index("laboratory:")].count("\n")
+        with pytest.raises(SpecError) as refused:
+            fit(parse(wrong), "mine.yaml", wrong)
+        assert told in str(refused.value)
+        assert str(refused.value).startswith(f"mine.yaml:{line}: laboratory")
+
+
+def test_a_constraint_that_cannot_be_met_is_explained() -> None:
+    text = load("snar-flow").campaign_file().read_text()  # type: ignore[attr-defined]
+    text += "constraints: [{sum: {equivalents: 1, concentration: 1}, lower: 50}]\n"
+    with pytest.raises(SpecError, match=r"the sum only reaches 1\.1\.\.5\.5"):
+        fit(parse(text), "mine.yaml", text)

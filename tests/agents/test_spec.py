@@ -75,7 +75,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_missing_fields_broken_yaml_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="question: Field required"):
+    with pytest.raises(SpecError, match="question: is missing"):
         parse(GOOD.replace("question", "# question"))
     with pytest.raises(SpecError, match="YAML"):
         parse("name: [unclosed")

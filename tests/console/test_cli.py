@@ -68,7 +68,7 @@ def test_stop_all_help_says_it_is_no_safety_system(home: Path) -> None:
 
 
 def test_a_missing_ledger_is_refused_with_the_remedy(home: Path) -> None:
-    run = athanor("list")
+    run = athanor("show", "any")
     assert run.returncode == 1
     assert str(home / "ledger.db") in run.stderr
     assert "ATHANOR_LEDGER" in run.stderr
@@ -76,8 +76,16 @@ def test_a_missing_ledger_is_refused_with_the_remedy(home: Path) -> None:
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(home: Path) -> None:
-    assert "Traceback" in athanor("list", "--debug").stderr
-    assert "Traceback" in athanor("--debug", "list").stderr
+    assert "Traceback" in athanor("show", "any", "--debug").stderr
+    assert "Traceback" in athanor("--debug", "show", "any").stderr
+
+
+def test_a_first_list_finds_nothing_and_says_how_to_begin(home: Path) -> None:
+    run = athanor("list", "--json")
+    assert run.returncode == 0
+    assert json.loads(run.stdout)["campaigns"] == []
+    assert "athanor new" in run.stderr
+    assert not (home / "ledger.db").exists()
 
 
 def test_wrong_usage_is_another_exit_code(home: Path) -> None:

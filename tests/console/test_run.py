@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from athanor.console.cli.context import is_driven
 from athanor.console.report.build import build
 from athanor.memory.ledger import Ledger
 
@@ -145,3 +147,41 @@ def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: P
     again = athanor("resume", campaign, cwd=tmp_path)
     assert again.returncode == 1
     assert "is over" in again.stderr
+
+
+ON_ITS_TERMINAL = (
+    "import fcntl, os, sys, termios\n"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "os.execv(sys.executable, [sys.executable, '-m', 'athanor.console', *sys.argv[1:]])\n"
+)
+"""Take standard input as the controlling terminal, so that closing it is felt as closing a window is."""
+
+
+def test_a_closed_terminal_pauses_the_campaign(home: Path, tmp_path: Path) -> None:
+    ready(tmp_path, 2)
+    ours, theirs = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-c", ON_ITS_TERMINAL, "run", "mine.yaml"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        deadline = time.monotonic() + 120.0
+        while b"waiting for a person" not in shown:
+            assert time.monotonic() < deadline, shown
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 65536)
+        os.close(ours)
+        assert running.wait(timeout=60) == 3
+    finally:
+        running.kill()
+        running.wait()
+    ledger = Ledger.open(home / "ledger.db")
+    [campaign] = ledger.campaigns()
+    assert campaign.state == "paused"
+    assert not is_driven(ledger, campaign.id)

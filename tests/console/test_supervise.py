@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from athanor.agents.campaign import instrument_place, open_campaign
+from athanor.agents.holders import holder
 from athanor.agents.spec import PolicySpec, load
 from athanor.console.cli.app import run
 from athanor.instruments import laboratory
@@ -150,9 +151,76 @@ def test_stop_all_latch_bars_approval_until_reset(
 def test_requests_reach_the_ledger(
     command: str, request_: str, ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    ledger.acquire_lease(f"campaign:{campaign}", holder(), 60.0)  # as whoever drives it
     code, out, err = call(capsys, command, campaign, "--json")
     assert code == 0, err
     assert json.loads(out)["requested"] == request_ == ledger.campaign(campaign).requested
+
+
+def test_a_pause_of_what_nobody_drives_says_so_and_is_not_kept_for_later(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "pause", campaign)
+    assert code == 0
+    assert "starts nothing new" in err
+    assert "resume" in err
+    assert ledger.campaign(campaign).requested == "none"
+
+
+def test_a_cancelled_campaign_that_nobody_drives_ends_at_once_with_all_that_waits(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = proposed(capsys, campaign)["experiment"]
+    approved = ledger.experiment(proposed(capsys, campaign)["experiment"])
+    assert call(capsys, "approve", f"{approved.id}@{approved.revision[:8]}")[0] == 0
+    code, out, err = call(capsys, "cancel", campaign, "--json")
+    assert code == 0, err
+    assert json.loads(out)["state"] == ledger.campaign(campaign).state == "cancelled"
+    assert {ledger.experiment(item).state for item in (waiting, approved.id)} == {"withdrawn"}
+    place = instrument_place(ledger.campaign(campaign), ledger)
+    assert not (place.directory / "config.json").exists()  # nothing was started for it
+    assert call(capsys, "cancel", campaign)[0] == 1
+
+
+def test_an_edit_beyond_the_instruments_limits_supersedes_nothing(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = ledger.experiment(proposed(capsys, campaign)["experiment"])
+    code, _, err = call(capsys, "edit", f"{item.id}@{item.revision[:8]}", "temperature=500", "--reason", "hotter")
+    assert code == 1
+    assert "temperature" in err
+    assert [e.state for e in ledger.experiments(campaign)] == ["proposed"]
+
+
+def test_a_proposal_without_every_parameter_names_those_missing(
+    campaign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = call(capsys, "propose", campaign, *POINT[2:])
+    assert code == 1
+    assert "No value for residence_time, equivalents" in err
+
+
+def test_a_campaign_whose_process_died_is_shown_as_undriven(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.set_campaign_state(campaign, "running")
+    lease = ledger.acquire_lease(f"campaign:{campaign}", holder(), 60.0)
+    assert "No process drives" not in call(capsys, "show", campaign)[1]
+    ledger.release_lease(lease)
+    shown = call(capsys, "show", campaign)[1]
+    assert "No process drives" in shown
+    assert f"resume {campaign}" in shown
+
+
+def test_half_a_model_endpoint_stops_a_campaign_before_anything_is_signed(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATHANOR_MODEL", "some-model")
+    code, _, err = call(capsys, "resume", campaign)
+    assert code == 1
+    assert "ATHANOR_MODEL_BASE_URL is not" in err
+    assert ledger.campaign(campaign).state == "queued"
+    assert not ledger.decisions(campaign)
 
 
 def test_settle_refuses_what_is_not_in_doubt(campaign: str, capsys: pytest.CaptureFixture[str]) -> None:
