@@ -38,6 +38,9 @@ SPENT = frozenset({"dispatched", "running", "completed", "failed", "aborted", "s
 """States that count towards the budget: the instrument was, or may have been, used."""
 
 
+OPEN = frozenset({"proposed", "approved", "dispatched", "running"})
+"""States of an experiment that the loop is still working on."""
+
 ENDED = frozenset({"completed", "failed", "aborted", "stopped_early"})
 """States of a run that has ended, one way or another."""
 
@@ -199,6 +202,17 @@ class Context:
             replicates=self.spec.replicates,
         )
 
+    def doubt(self) -> str | None:
+        """Why nothing more may be run, when an experiment's outcome is unknown; a person settles it."""
+        for experiment in self.experiments():
+            if experiment.state == "in_doubt":
+                return (
+                    f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the "
+                    f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started "
+                    "--reason …"
+                )
+        return None
+
     # -- approval and execution -------------------------------------------------------------------------------------
 
     def grant(self) -> Decision | None:
@@ -206,6 +220,13 @@ class Context:
         from athanor.instruments.latch import Latch
 
         return grant_in_force(self.ledger, self.id, Latch(self.place).read().count)
+
+    def is_in_force(self, decision: Decision) -> bool:
+        """Whether Stop All has not been used since the decision was made; the worker would refuse it otherwise."""
+        from athanor.instruments.latch import Latch
+        from athanor.memory.decisions import body_of
+
+        return bool(body_of(decision).get("latch") == Latch(self.place).read().count)
 
     def latch_problem(self) -> str | None:
         """Why nothing may start, when Stop All holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from athanor.memory.records import Campaign
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 OVER = ("succeeded", "failed", "cancelled")
 """States a campaign does not leave."""
@@ -71,7 +74,7 @@ def run_campaign(
             started = time.monotonic()
             try:
                 _drive(context, checkpoints)
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 _pause_after(context, error)
                 raise
             finally:
@@ -81,11 +84,19 @@ def run_campaign(
     return ledger.campaign(campaign_id).state
 
 
-def _pause_after(context: Context, error: Exception) -> None:
+def _pause_after(context: Context, error: BaseException) -> None:
     """Leave the cause of an unexpected end in the ledger, unless somebody else drives the campaign by now."""
+    from athanor.memory.errors import LeaseLost as Gone
+
+    try:
+        # Asked anew: the error may be the first that this process hears of having lost the campaign.
+        context.ledger.renew_lease(context.lease)
+    except Gone:
+        context.is_lost = True
     if context.is_lost or context.refresh().state != "running":
         return
-    context.pause(f"stopped by an error: {type(error).__name__}: {error}. Resume with: athanor resume {context.id}")
+    what = f"stopped by an error: {type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
+    context.pause(f"{what}. Resume with: athanor resume {context.id}")
 
 
 @contextmanager
@@ -134,17 +145,22 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
     finally:
         done.set()
         keeper.join()
-        if not context.is_lost:
-            ledger.release_lease(context.instrument_lease)
-            ledger.release_lease(context.lease)
+        # What needs no ledger first: one that cannot be written must not keep the instrument held.
         executor.close()
         if isinstance(reasoner, LanguageModelReasoner):
             reasoner.close()
+        if not context.is_lost:
+            ledger.release_lease(context.instrument_lease)
+            ledger.release_lease(context.lease)
 
 
 def _keep_leases(context: Context, done: threading.Event) -> None:
-    """Renew both leases; when one is gone, say so and stop renewing."""
+    """Renew both leases; when one is gone, say so and stop renewing.
+
+    A ledger that cannot be written now is tried again: a lease that nobody has taken is still ours past its time.
+    """
     from athanor.memory.errors import LeaseLost as Gone
+    from athanor.memory.errors import LedgerError
 
     while not done.wait(LEASE_SECONDS / 4):
         try:
@@ -153,6 +169,8 @@ def _keep_leases(context: Context, done: threading.Event) -> None:
         except Gone:
             context.is_lost = True
             return
+        except (LedgerError, OSError) as error:
+            log.warning("the leases of %s were not renewed: %s", context.id, error)
 
 
 def _drive(context: Context, checkpoints: Path | None) -> None:
@@ -176,6 +194,9 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
         return
     context.executor.ensure()
     context.executor.reconcile(ledger)
+    if doubt := context.doubt():
+        context.pause(doubt)
+        return
     for experiment in ledger.experiments(campaign_id, states=ENDED):
         context.observe(experiment)
     if _was_cancelled(context):
@@ -187,7 +208,9 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
         "recursion_limit": graph.recursion_limit(context.spec.budget.experiments),
     }
     with graph.checkpoints(file) as saver:
-        app = graph.build(Nodes(context), saver)
+        nodes = Nodes(context)
+        nodes.inquiry.test()  # the last process may have ended between an observation and what it proves
+        app = graph.build(nodes, saver)
         step: Any = {"campaign": campaign_id, "experiment": "", "route": "go"}
         while True:
             result = app.invoke(step, config, durability="sync")
@@ -227,9 +250,9 @@ def _await_decision(context: Context, experiment_id: str) -> bool:
             if campaign.requested != "none":
                 context.pause(f"paused by a person while experiment {experiment_id} waits for approval")
                 return False
-            if latch := context.latch_problem():
-                context.pause(latch)
-                return False
+        if latch := context.latch_problem():  # not in the ledger, so no change of it says so
+            context.pause(latch)
+            return False
         context.check_lease()
         if context.should_stop():
             context.pause(f"paused: the command was interrupted while experiment {experiment_id} waits for approval")

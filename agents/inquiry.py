@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from athanor.agents.context import SPENT
+from athanor.agents.context import OPEN, SPENT
 from athanor.agents.hypotheses.advice import compile_advice
 from athanor.agents.hypotheses.claims import InvalidClaim
 from athanor.agents.hypotheses.registration import RegistrationBody, parse_registration, register
@@ -184,6 +184,9 @@ class Inquiry:
     def _is_due(self) -> bool:
         c = self.context
         if c.spec.hypotheses.share == 0 or self._open():
+            return False
+        # With an experiment in hand this step was taken before it was planned: not again after a crash.
+        if any(e.state in OPEN for e in c.experiments()):
             return False
         if self._confirmatory_left() < 2 * FEWEST_BLOCKS:
             return False

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
@@ -15,9 +16,6 @@ from athanor.planners.problem import InvalidPoint
 
 if TYPE_CHECKING:
     from athanor.agents.context import Context
-
-OPEN = ("proposed", "approved", "dispatched", "running")
-"""States of an experiment that the loop is still working on."""
 
 FAILURES_IN_A_ROW = 8
 """So many failed runs in a row mean that something is wrong with the instrument, not with the points."""
@@ -145,6 +143,9 @@ class Nodes:
         if latch := c.latch_problem():
             c.pause(latch)
             return {"route": "stop"}
+        if not c.is_in_force(decision):
+            c.ledger.set_experiment_state(experiment.id, "expired", reason="Stop All was used since it was approved")
+            return {"route": "again"}
         c.commit_intent(experiment, decision)
         return go()
 
@@ -168,11 +169,8 @@ class Nodes:
         """Reduce the run to outcomes and store the observation."""
         c = self.context
         experiment = c.ledger.experiment(state["experiment"])
-        if experiment.state == "in_doubt":
-            c.pause(
-                f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the "
-                f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
-            )
+        if doubt := c.doubt():
+            c.pause(doubt)
             return {"route": "stop"}
         c.observe(experiment)
         return go()
