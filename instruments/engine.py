@@ -217,8 +217,7 @@ class Engine:
         self._on_state(state)
 
     def _run(self, job: Job) -> Ending:
-        while not self._commands.empty():
-            self._commands.get_nowait()  # meant for the run before
+        self._forget_commands()  # meant for the run before
         failure: Exception | None = None
         try:
             self._gate()
@@ -230,6 +229,10 @@ class Engine:
         if job.lost is None and (isinstance(failure, InstrumentLost) or not self._is_connected()):
             job.lost = describe(failure).removeprefix(LOST) if failure is not None else "the connection dropped"
         return self._ending(job, failure)
+
+    def _forget_commands(self) -> None:
+        while not self._commands.empty():
+            self._commands.get_nowait()
 
     def _is_connected(self) -> bool:
         try:
@@ -276,6 +279,7 @@ class Engine:
                 pass
             if self.RE.state != "paused":
                 return
+            self._forget_commands()  # a second "resume" must not undo this pause; an abort has set `ends` first
             self._set_state("paused")
             command = self._commands.get() if job.ends is None else "abort"
             job.wants_pause = job.is_pausing = False

@@ -280,3 +280,21 @@ def test_a_spool_that_takes_nothing_moves_nothing(stand: Stand) -> None:
 def test_what_the_laboratory_did_not_connect_is_named(stand: Stand) -> None:
     with pytest.raises(Refused, match=r"instrument\.incomplete.*d"):
         stand.engine.attach(Devices({"x": stand.x}, []))
+
+
+def test_a_resume_given_twice_does_not_undo_the_next_pause(stand: Stand) -> None:
+    stand.d.free.clear()
+    job = stand.start(stand.job(replicates=2))
+    until(lambda: stand.d.begun == 1)
+    stand.engine.pause()
+    until(lambda: stand.engine.state == "paused")
+    stand.engine._commands.put("resume")  # two people at once: both saw it paused
+    stand.engine.resume()
+    until(lambda: stand.d.begun == 2)
+    stand.engine.pause()
+    until(lambda: stand.states.count("paused") == 2)
+    stand.d.free.set()
+    assert not job.over.wait(0.3)
+    assert stand.engine.state == "paused"
+    stand.engine.resume()
+    assert stand.end(job) == Ending("completed", None)
