@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from athanor.instruments.spool import Backlog, Ending, Header, SpooledRun, outcome_of, spooled, was_started
 from athanor.instruments.words import FINISHED
 from athanor.memory.canonical import parse
-from athanor.memory.errors import IllegalTransition, LedgerBusy
+from athanor.memory.errors import IllegalTransition, LedgerBusy, LedgerFull
 from athanor.memory.records import Run, SpooledDocument
 
 if TYPE_CHECKING:
@@ -187,14 +187,10 @@ class Writer:
                     self._write(batch)
                     self.trouble = None
                     break
-                except (LedgerBusy, OSError) as error:
+                except (LedgerBusy, LedgerFull, OSError) as error:  # it will pass
                     self._note(error)
                     time.sleep(self.RETRY_S)
                 except Exception as error:
-                    if type(error).__name__ == "OperationalError":  # the database's own: full, locked, out of reach
-                        self._note(error)
-                        time.sleep(self.RETRY_S)
-                        continue
                     # Nothing is lost: the spool file stays, and the next worker tries again.
                     self._note(error)
                     for item in batch:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from athanor.memory.errors import LedgerBusy, LedgerUnreadable, NotFound, UnsupportedDatabase
+from athanor.memory.errors import LedgerBusy, LedgerFull, LedgerUnreadable, NotFound, UnsupportedDatabase
 
 BUSY_TIMEOUT_S = 5.0
 STARVED_S = 60.0
@@ -134,6 +134,8 @@ def translated(engine: Engine) -> Iterator[None]:
     except OperationalError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             raise _busy(engine.url.database) from error
+        if "full" in str(error.orig):
+            raise LedgerFull(f"{engine.url.database}: {error.orig}; free some space") from error
         raise LedgerUnreadable(f"{engine.url.database}: {error.orig}") from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.IntegrityError):

@@ -69,6 +69,10 @@ class LedgerBusy(LedgerError):
     """Another process held the write lock for longer than the ledger waits."""
 
 
+class LedgerFull(LedgerError):
+    """The disk took no more: nothing was written, and it can be tried again once there is room."""
+
+
 class LedgerUnreadable(LedgerError):
     """The file is not a ledger, or is damaged."""
 

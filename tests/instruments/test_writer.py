@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from rig import Rig, until
+from sqlalchemy import event
 
 from athanor.instruments.spool import Backlog, Ending, Header, RunSpool, StartedLog, spool_folder, spooled
 from athanor.instruments.writer import DIED, Writer, advance, drain
+from athanor.memory.canonical import canonical
 from athanor.memory.records import Intent
 
 
@@ -132,3 +134,27 @@ def test_what_the_ledger_will_not_take_stays_in_the_spool(rig: Rig) -> None:
     assert writer.finish(10)
     assert writer.trouble is not None and "time" in writer.trouble
     assert run.path.exists() and rig.state(intent) == "dispatched"
+
+
+def test_a_full_disk_is_waited_for(rig: Rig) -> None:
+    with rig.ledger._reading() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    full = threading.Event()
+    full.set()
+
+    @event.listens_for(rig.ledger._engine, "begin")
+    def _limit(connection: Any) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages if full.is_set() else 10**6}")
+
+    intent = rig.intent()
+    header = header_of(rig, intent)
+    writer = Writer(lambda: rig.ledger, rig.place, Backlog(), lambda *_: None)
+    writer.start()
+    for name, document in documents(intent):
+        writer.document(header, name, canonical({**document, "padding": "x" * 500_000}), 1)
+    writer.end(header, Ending("completed", None), None)
+    until(lambda: writer.trouble is not None)
+    assert "full" in str(writer.trouble) and not writer.unstored
+    full.clear()
+    until(lambda: rig.state(intent) == "completed")
+    assert writer.finish(5)
