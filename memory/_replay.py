@@ -192,6 +192,9 @@ class Replay:
         for chain, seq, registration, experiments in self._cited:
             for experiment in experiments:
                 self._after(registration, experiment, chain, seq)
+                if experiment not in self._intended:
+                    detail = f"{experiment} counts for the registration {registration} but was never to be run"
+                    self._found.append(("order", chain, seq, detail))
 
     def _after(self, registration: str, experiment: str, chain: str, seq: int | None) -> None:
         registered = self._registered.get(registration)

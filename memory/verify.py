@@ -35,8 +35,8 @@ class Problem:
 
     Attributes:
         kind: `altered`, `missing`, `reordered`, `cut`, `head` (a signed head that is no head), `table` (a row that
-            differs from its journal), `order` (a registration after a run that counts for it), `transition`, `decision`
-            (not signed by the gate) or `damaged` (the file itself).
+            differs from its journal), `order` (evidence from a run that no registration came before, or that never
+            was to be), `transition`, `decision` (not signed by the gate) or `damaged` (the file itself).
         chain: the chain concerned, if one is.
         seq: the row of that chain, if one is.
         detail: a sentence for a person.

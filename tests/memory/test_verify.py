@@ -298,6 +298,17 @@ def test_a_registration_after_its_run_is_named(ledger: Ledger, make: Maker) -> N
     assert "c1.1" in report.problems[0].detail
 
 
+def test_evidence_from_an_experiment_that_was_never_to_be_run_is_named(ledger: Ledger, make: Maker) -> None:
+    ledger.add_campaign(make.campaign())
+    ledger.add_hypothesis(make.hypothesis())
+    ledger.add_registration(make.registration())
+    ledger.add_experiment(make.experiment(1))
+    ledger.add_evidence(make.evidence(experiments=("c1.1", "c1.2")))
+    report = verify(ledger)
+    assert [problem.kind for problem in report.problems] == ["order", "order"]
+    assert "c1.1" in report.problems[0].detail and "c1.2" in report.problems[1].detail
+
+
 def test_a_decision_that_the_gate_did_not_sign_is_named(ledger: Ledger, make: Maker, tmp_path: Path) -> None:
     ledger.add_campaign(make.campaign())
     make.approve(ledger, ledger.add_experiment(make.experiment()))
