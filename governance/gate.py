@@ -128,6 +128,8 @@ class Gate:
     ) -> Decision:
         """Let a campaign approve its own experiments within an envelope (autonomy `auto_within_limits`).
 
+        Each may take as many readings as the campaign's own `replicates`, and no more.
+
         Args:
             campaign_id: the campaign.
             instrument: the one instrument it may use.
@@ -150,6 +152,7 @@ class Gate:
             "envelope": {
                 "parameters": _envelope(envelope),
                 "max_experiments": max_experiments,
+                "replicates": int(campaign.spec.get("replicates", 1)),
                 "autonomy": "auto_within_limits",
             }
         }

@@ -92,7 +92,7 @@ class Dispatcher:
                 self._start(rows, epoch, aborts)
             except Refused as error:
                 if error.final and rows.experiment.state == "dispatched":
-                    self._writer.end(_header(rows), Ending("refused", str(error)), None)
+                    self._writer.end(header_of(rows), Ending("refused", str(error)), None)
                 raise
             return rows.experiment.id
         finally:
@@ -126,7 +126,7 @@ class Dispatcher:
         try:
             self._fence.raise_to(rows, epoch)
             path = spool_folder(self._place) / f"{rows.intent.id}.jsonl"
-            spool = RunSpool(path, _header(rows), self._backlog)
+            spool = RunSpool(path, header_of(rows), self._backlog)
             job = self._job(rows, spool)
             # From here on the intent is used up, whatever happens. Marked before anything moves.
             self._started.mark(spool.header)
@@ -136,7 +136,9 @@ class Dispatcher:
             raise Refused("already_started", str(error)) from error
         except (SpoolFailed, OSError) as error:
             _drop(spool)
-            raise Refused("spool.failed", f"nothing was moved: {error}") from error
+            # A mark that the disk took only in part has used the intent up: it would never be started again.
+            code = "mark.failed" if self._started.has_intent(rows.intent.id) else "spool.failed"
+            raise Refused(code, f"nothing was moved: {error}") from error
         except Refused:
             _drop(spool)
             raise
@@ -171,12 +173,13 @@ class Dispatcher:
         self._writer.end(job.spool.header, ending, job.spool.path)
 
 
-def _header(rows: Rows) -> Header:
+def header_of(rows: Rows) -> Header:
+    """What the run of an intent belongs to."""
     return Header(
         intent=rows.intent.id,
         experiment=rows.experiment.id,
         campaign=rows.campaign.id,
-        decision=rows.decision.id,
+        decision=rows.decision.nonce,
         instrument=rows.intent.instrument,
         simulated=rows.campaign.simulated,
     )

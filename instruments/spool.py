@@ -34,7 +34,7 @@ class AlreadyStarted(RuntimeError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a spooled run belongs to."""
+    """What a spooled run belongs to. `decision` is the decision's nonce: the signature covers that, not its id."""
 
     intent: str
     experiment: str
@@ -221,7 +221,7 @@ class StartedLog:
         return experiment in self._experiments
 
     def uses(self, decision: str) -> int:
-        """How many runs were started under the decision."""
+        """How many runs were started under the decision with this nonce."""
         return self._uses.get(decision, 0)
 
     def mark(self, header: Header) -> None:

@@ -19,6 +19,10 @@ class ForgedDecision(LedgerError):
     """A decision that the gate has not made, or that was changed since."""
 
 
+class BadSignature(ForgedDecision):
+    """A decision whose signature is not the gate's."""
+
+
 def body_of(decision: Decision) -> dict[str, Any]:
     """Return what a decision's body says, whoever wrote it.
 
@@ -39,10 +43,11 @@ def check(decision: Decision, public: PublicKey) -> dict[str, Any]:
     """Return the body of a decision that the gate has signed and whose row agrees with it.
 
     Raises:
-        ForgedDecision: the signature is not the gate's, or a column differs from the body.
+        BadSignature: the signature is not the gate's.
+        ForgedDecision: a column differs from the body.
     """
     if not verify(public, decision.body, decision.signature):
-        raise ForgedDecision(f"decision {decision.id}: its signature is not the gate's")
+        raise BadSignature(f"decision {decision.id}: its signature is not the gate's")
     body = body_of(decision)
     expires = None if decision.expires_at is None else time_text(decision.expires_at)
     columns = {

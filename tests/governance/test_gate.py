@@ -165,7 +165,9 @@ def test_an_edit_takes_the_next_ordinal_when_another_was_faster(
 def test_a_grant_says_within_what(gate: Gate, ledger: Ledger, key: GateKey) -> None:
     grant = gate.grant("c1", "reactor", 2, ENVELOPE, 40, timedelta(hours=24))
     body = decisions.check(ledger.decision(grant.id), key.public)
-    assert body["envelope"] == {"parameters": ENVELOPE, "max_experiments": 40, "autonomy": "auto_within_limits"}
+    assert body["envelope"] == {
+        "parameters": ENVELOPE, "max_experiments": 40, "replicates": 1, "autonomy": "auto_within_limits"
+    }  # fmt: skip
     assert "experiment" not in body and "revision" not in body
     assert (grant.kind, grant.experiment_id, body["latch"]) == ("grant", None, 2)
     with pytest.raises(InvalidRecord, match="reactor"):

@@ -112,6 +112,8 @@ class Rig:
         decision = self.ledger.decision(intent.decision_id)
         body = canonical({**parse(decision.body), **changes})
         self.alter("UPDATE decision SET body = ?, signature = ? WHERE id = ?", body, self.key.sign(body), decision.id)
+        if "revision" in changes:
+            self.alter("UPDATE decision SET revision = ? WHERE id = ?", changes["revision"], decision.id)
 
     def witness(self, *kinds: str) -> list[dict[str, Any]]:
         """What the controller itself has logged."""

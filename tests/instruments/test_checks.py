@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rig import POINT, Rig
 
 from athanor.instruments.checks import Fence, Rows, _is_inside, check, read_rows
+from athanor.instruments.dispatch import header_of
 from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.instruments.spool import StartedLog
@@ -88,7 +89,7 @@ def _signed(rig: Rig, values: dict[str, Any]) -> Rows:
     revision = experiment.expected_revision(base.campaign.problem_hash)
     experiment = experiment.model_copy(update={"revision": revision})
     body = canonical({**parse(base.decision.body), "revision": revision})
-    decision = base.decision.model_copy(update={"body": body, "signature": rig.key.sign(body)})
+    decision = base.decision.model_copy(update={"body": body, "signature": rig.key.sign(body), "revision": revision})
     return Rows(**{**vars(base), "experiment": experiment, "decision": decision})
 
 
@@ -126,3 +127,42 @@ def test_the_fence_remembers_across_workers_and_ledgers(rig: Rig) -> None:
     with pytest.raises(Refused, match=r"lease\.fenced"):
         Fence(rig.place).check(rows, epoch)
     Fence(rig.place).check(Rows(**{**vars(rows), "ledger_id": "another"}), epoch)
+
+
+def granted(rig: Rig, replicates: int = 1, values: dict[str, Any] | None = None) -> Rows:
+    """Rows of an intent under a grant for one experiment."""
+    envelope = {name: {"low": value * 0.9, "high": value * 1.1} for name, value in POINT.items()}
+    grant = rig.gate.grant(rig.campaign, rig.place.name, Latch(rig.place).read().count, envelope, 1)
+    experiment = rig.propose(values, replicates=replicates)
+    rig.ledger.set_experiment_state(experiment.id, "approved", decision_id=grant.id)
+    return read_rows(rig.ledger, rig.commit(experiment, grant).id)
+
+
+def test_a_grant_copied_under_another_name_is_used_up_all_the_same(rig: Rig) -> None:
+    rows = granted(rig)
+    assert judge(rig, rows) is None
+    StartedLog(rig.place).mark(header_of(rows))
+    # The id of a decision is in its row alone; what was signed has the nonce.
+    copied = rows.decision.model_copy(update={"id": "decision-copied"})
+    other = rows.experiment.model_copy(update={"id": "camp.9"})
+    intent = rows.intent.model_copy(update={"id": "intent-9", "experiment_id": "camp.9", "decision_id": copied.id})
+    again = Rows(**{**vars(rows), "decision": copied, "experiment": other, "intent": intent})
+    assert judge(rig, again) == "grant.exhausted"
+
+
+def test_a_grant_covers_no_more_readings_than_the_campaign_asked_for(rig: Rig) -> None:
+    assert judge(rig, granted(rig, replicates=1)) is None
+    assert judge(rig, granted(rig, replicates=2)) == "grant.envelope"
+
+
+def test_a_grant_covers_whole_points_only(rig: Rig) -> None:
+    # What is left out stays where a person may have put it: outside the envelope.
+    part = {name: value for name, value in POINT.items() if name != "temperature"}
+    assert judge(rig, granted(rig, values=part)) == "grant.envelope"
+
+
+@pytest.mark.parametrize("change", [{"reason": "another"}, {"decided_by": "somebody"}, {"nonce": "n"}])
+def test_every_column_of_a_decision_is_what_was_signed(rig: Rig, change: dict[str, Any]) -> None:
+    rows = read_rows(rig.ledger, rig.intent().id)
+    altered = Rows(**{**vars(rows), "decision": rows.decision.model_copy(update=change)})
+    assert judge(rig, altered) == "decision.mismatch"
