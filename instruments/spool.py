@@ -91,8 +91,14 @@ class RunSpool:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SpoolFailed(f"cannot open {path}: {error}") from error
-        self._line({"kind": "header", **vars(header)})
-        sync_folder(path.parent)
+        try:
+            self._line({"kind": "header", **vars(header)})
+            sync_folder(path.parent)
+        except (SpoolFailed, OSError):
+            # Left behind, it would be in the way of the next attempt, once there is room.
+            self.close()
+            path.unlink(missing_ok=True)
+            raise
 
     def append(self, name: str, document: Mapping[str, Any]) -> tuple[str, int]:
         """Put one document on disk; its canonical text and the bytes it takes.
