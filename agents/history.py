@@ -29,7 +29,8 @@ def read_history(
 
     Args:
         path: CSV with a header row; every column is `name` or `name [unit]`. All parameters and at least one outcome
-            must be there; other columns are ignored. An empty outcome cell means "not measured".
+            must be there; other columns are ignored. An empty outcome cell means "not measured", and a row in which
+            nothing was measured is passed over.
         problem: names, units and kinds of the parameters.
         outcomes: the outcomes and their units.
 
@@ -75,7 +76,11 @@ def read_history(
             checked = problem.validate_point(_whole(values))
         except InvalidPoint as error:
             raise DataError(f"{path}:{line}: {error}") from error
-        points.append((dict(checked), {name: reader.number(name) for name in measured if reader.text(name)}))
+        outcomes_there = {name: reader.number(name) for name in measured if reader.text(name)}
+        if outcomes_there:
+            points.append((dict(checked), outcomes_there))
+    if not points:
+        raise DataError(f"{path} holds no measurement; every line below the first is one, with an outcome")
     return points
 
 

@@ -1,0 +1,101 @@
+"""The planner's process: it answers, is replaced when it dies, and is ended when nobody wants the answer any more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from athanor.agents.planning import PlannerProcess, PlanningCancelled, PlanningFailed, answer
+from athanor.planners.problem import Continuous, Objective, Problem
+
+PROBLEM = Problem(parameters=[Continuous("x", 0.0, 1.0)], objectives=[Objective("y", goal="maximize")])
+
+
+def suggest(number: int = 1, **changes: Any) -> dict[str, Any]:
+    request = {
+        "op": "suggest",
+        "planner": "sobol",
+        "problem": PROBLEM.model_dump(mode="json"),
+        "seed": 3,
+        "number": number,
+        "observations": [],
+    }
+    return {**request, **changes}
+
+
+@pytest.fixture
+def planner() -> Iterator[PlannerProcess]:
+    process = PlannerProcess()
+    yield process
+    process.close()
+
+
+def pid(planner: PlannerProcess) -> int:
+    assert planner._process is not None
+    return planner._process.pid
+
+
+def test_the_process_says_what_the_planner_says(planner: PlannerProcess) -> None:
+    for number in (1, 2):
+        assert planner.ask(suggest(number)) == answer(suggest(number))
+
+
+def test_a_fresh_process_gives_the_same_answer(planner: PlannerProcess) -> None:
+    first = planner.ask(suggest(2))
+    old = pid(planner)
+    os.kill(old, signal.SIGKILL)
+    assert planner.ask(suggest(2)) == first
+    assert pid(planner) != old
+
+
+def test_death_in_the_midst_of_an_answer_is_made_good_once(planner: PlannerProcess) -> None:
+    planner.start()
+    old = pid(planner)
+    os.kill(old, signal.SIGSTOP)  # so that it cannot answer before it dies
+    killed: list[int] = []
+
+    def kill_once() -> bool:
+        if not killed:
+            killed.append(old)
+            os.kill(old, signal.SIGKILL)
+        return False
+
+    assert planner.ask(suggest(), kill_once) == answer(suggest())
+    assert killed == [old]
+
+
+def test_a_process_that_dies_twice_is_a_failure(planner: PlannerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("athanor.agents.planning.sys.executable", "/bin/true")
+    with pytest.raises(PlanningFailed, match="ended twice"):
+        planner.ask(suggest())
+
+
+def test_what_the_planner_refuses_is_said_and_the_process_lives_on(planner: PlannerProcess) -> None:
+    with pytest.raises(PlanningFailed, match="unknown request 'guess'"):
+        planner.ask(suggest(op="guess"))
+    old = pid(planner)
+    assert planner.ask(suggest()) == answer(suggest())
+    assert pid(planner) == old
+
+
+def test_a_cancelled_request_ends_the_process_though_it_hangs(planner: PlannerProcess) -> None:
+    planner.start()
+    old = pid(planner)
+    os.kill(old, signal.SIGSTOP)
+    wanted = threading.Event()
+    wanted.set()
+    with pytest.raises(PlanningCancelled):
+        planner.ask(suggest(), wanted.is_set)
+    with pytest.raises(ProcessLookupError):
+        os.kill(old, 0)
+    assert planner.ask(suggest()) == answer(suggest())
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_it(planner: PlannerProcess) -> None:
+    planner.start()
+    assert os.getsid(pid(planner)) != os.getsid(0)
