@@ -168,8 +168,10 @@ def settle(
         raise typer.BadParameter(f"{as_state!r} is not one of {', '.join(OUTCOMES_OF_DOUBT)}", param_hint="--as")
     opened = context.open_ledger(ledger)
     experiment = context.find_experiment(opened, experiment_id)
-    context.gate(opened).settle(experiment_id, OUTCOMES_OF_DOUBT[state], reason)
-    _done(json, f"[good]✓[/] settled [name]{experiment_id}[/] as {state}", experiment.campaign_id, experiment_id, state)
+    settled = OUTCOMES_OF_DOUBT[state]
+    context.gate(opened).settle(experiment_id, settled, reason)
+    text = f"[good]✓[/] settled [name]{experiment_id}[/] as {state}"
+    _done(json, text, experiment.campaign_id, experiment_id, settled)
     _hint_if_not_driven(opened, experiment.campaign_id)
 
 
