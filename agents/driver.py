@@ -17,6 +17,7 @@ from athanor.agents.opening import instrument_place
 from athanor.agents.spec import Spec
 from athanor.memory import places
 from athanor.memory.records import Campaign
+from athanor.planners.problem import Problem
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -126,7 +127,7 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
         ledger=ledger,
         campaign=campaign,
         spec=spec,
-        problem=spec.problem(),
+        problem=Problem.model_validate(campaign.problem),
         profile=profile,
         place=place,
         executor=executor,

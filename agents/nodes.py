@@ -11,6 +11,7 @@ from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.instruments.limits import LimitViolation
+from athanor.memory.errors import Duplicate
 from athanor.memory.records import Decision, Experiment, Observation
 from athanor.planners.problem import InvalidPoint
 
@@ -61,7 +62,8 @@ class Nodes:
         c = self.context
         pending = [e for e in c.experiments() if e.state in OPEN]
         if pending:
-            return go(experiment=pending[0].id)
+            # What a person has approved does not wait behind what nobody has decided.
+            return go(experiment=min(pending, key=lambda e: (e.state == "proposed", e.ordinal)).id)
         if c.spent() >= c.spec.budget.experiments:
             return {"route": "again", "experiment": ""}
         experiment = self.inquiry.next_confirmation()
@@ -73,7 +75,10 @@ class Nodes:
             except PlanningFailed as error:
                 c.pause(f"the planner could not answer: {error}")
                 return {"route": "stop", "experiment": ""}
-        c.ledger.add_experiment(experiment)
+        try:
+            c.ledger.add_experiment(experiment)
+        except Duplicate:  # a person's proposal took the number meanwhile: plan again with it in view
+            return {"route": "again", "experiment": ""}
         return go(experiment=experiment.id)
 
     def _suggest(self) -> Experiment:

@@ -11,11 +11,16 @@ from athanor.agents.fitting import check_limits, fit, resolve
 from athanor.agents.spec import Spec, load
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
+from athanor.memory.errors import Duplicate
 from athanor.memory.records import Campaign, Experiment, Observation, Outcome, Value, new_campaign_id
 
 if TYPE_CHECKING:
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
+
+
+RETRIES = 5
+"""Attempts at a free ordinal while the loop proposes too."""
 
 
 def open_campaign(
@@ -120,14 +125,18 @@ def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Va
 
         raise InvalidPoint(missing[0], None, "has no value", "give every parameter a value")
     check_limits(profile, values)
-    experiment = propose(
-        ledger,
-        campaign,
-        values=dict(values),
-        purpose="operator",
-        source="operator",
-        candidate={"why": {"method": "operator", "detail": f"proposed by {by}"}},
-        replicates=spec.replicates,
-    )
-    ledger.add_experiment(experiment)
-    return experiment
+    for _ in range(RETRIES):
+        experiment = propose(
+            ledger,
+            campaign,
+            values=dict(values),
+            purpose="operator",
+            source="operator",
+            candidate={"why": {"method": "operator", "detail": f"proposed by {by}"}},
+            replicates=spec.replicates,
+        )
+        try:
+            return ledger.add_experiment(experiment)
+        except Duplicate:  # the loop took the number meanwhile
+            continue
+    raise Duplicate(f"campaign {campaign_id}: no number was free in {RETRIES} attempts; try again")

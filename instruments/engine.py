@@ -11,6 +11,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from athanor.instruments.words import LOST, Refused
 
 log = logging.getLogger(__name__)
 
+IDLE_S = 2.0
 MARGIN_S = 1.0
 
 
@@ -218,6 +220,7 @@ class Engine:
 
     def _run(self, job: Job) -> Ending:
         self._forget_commands()  # meant for the run before
+        self._await_idle()
         failure: Exception | None = None
         try:
             self._gate()
@@ -229,6 +232,12 @@ class Engine:
         if job.lost is None and (isinstance(failure, InstrumentLost) or not self._is_connected()):
             job.lost = describe(failure).removeprefix(LOST) if failure is not None else "the connection dropped"
         return self._ending(job, failure)
+
+    def _await_idle(self) -> None:
+        """An abort that came as the run before was ending leaves the RunEngine a moment in its aborting state."""
+        deadline = time.monotonic() + IDLE_S
+        while self.RE.state != "idle" and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def _forget_commands(self) -> None:
         while not self._commands.empty():

@@ -201,7 +201,15 @@ def test_at_any_moment_of_a_dispatch(rig: Any, record: Callable[..., None]) -> N
         # Later and later, and at last when it surely moves.
         if step == 11:
             until(lambda intent=intent: is_taken(executor, intent), "a dispatch that is taken")
-            until(lambda sets=sets: len(rig.witness("set")) > sets, "a motion")
+            until(
+                lambda sets=sets, intent=intent: (
+                    len(rig.witness("set")) > sets
+                    or rig.ledger.experiment(intent.experiment_id).state not in ("dispatched", "running")
+                ),
+                "a motion",
+            )
+            ended = rig.ledger.experiment(intent.experiment_id)
+            assert ended.state in ("dispatched", "running"), (ended.state, ended.reason)
             outcome = None
         else:
             outcome = spawn(lambda intent=intent: executor.dispatch(intent), "dispatch")
