@@ -19,7 +19,6 @@ from athanor.memory.records import (
     Observation,
     Purpose,
     Value,
-    new_id,
     now,
     revision_of,
 )
@@ -320,8 +319,6 @@ class Context:
             )
         )
 
-    # -- stopping rules ---------------------------------------------------------------------------------------------
-
     def was_excused(self, moment: datetime) -> bool:
         """Whether a person resumed the campaign after `moment`, having seen the pause that followed."""
         return any(e.created_at > moment for e in self.ledger.events(self.id, kinds=("resumed",)))
@@ -330,45 +327,6 @@ class Context:
         """Wall time spent running, over all sittings (seconds)."""
         earlier = sum(float(e.body["seconds"]) for e in self.ledger.events(self.id, kinds=("sitting",)))
         return earlier + time.monotonic() - self.started
-
-    def target_reached(self) -> bool:
-        """Whether some observation meets every target in the spec and every outcome constraint."""
-        target = self.spec.stop.target
-        if not target:
-            return False
-        goals = {o.name: o for o in self.problem.objectives}
-        for observation in self.observations():
-            if not observation.outcomes or not is_feasible(self.problem, observation):
-                continue
-            means = {k: v["mean"] for k, v in observation.outcomes.items()}
-            if all(
-                name in means and goals[name].score(means[name]) >= goals[name].score(value)
-                for name, value in target.items()
-            ):
-                return True
-        return False
-
-    def since_improvement(self) -> int:
-        """Experiments since the best reading last improved (one objective), or since the Pareto set last grew."""
-        best: list[list[float]] = []
-        since = 0
-        for observation in self.observations():
-            since += 1
-            if not observation.outcomes or not is_feasible(self.problem, observation):
-                continue
-            scores = [o.score(observation.outcomes[o.name]["mean"]) for o in self.problem.objectives]
-            if not any(all(b >= s for b, s in zip(other, scores, strict=True)) for other in best):
-                best.append(scores)
-                since = 0
-        return since
-
-
-def is_feasible(problem: Problem, observation: Observation) -> bool:
-    """Whether the measured means meet every outcome constraint."""
-    return all(
-        c.name in observation.outcomes and c.is_satisfied(observation.outcomes[c.name]["mean"])
-        for c in problem.outcome_constraints
-    )
 
 
 def grant_in_force(ledger: Ledger, campaign_id: str, latch: int) -> Decision | None:
@@ -428,6 +386,3 @@ def propose(
         replicates=replicates,
         created_at=now(),
     )
-
-
-__all__ = ["SPENT", "Context", "LeaseLost", "is_feasible", "new_id", "propose"]

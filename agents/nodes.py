@@ -6,20 +6,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents import stopping
 from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.instruments.limits import LimitViolation
 from athanor.memory.errors import Duplicate
-from athanor.memory.records import Decision, Experiment, Observation
+from athanor.memory.records import Decision, Experiment
 from athanor.planners.problem import InvalidPoint
 
 if TYPE_CHECKING:
     from athanor.agents.context import Context
-
-FAILURES_IN_A_ROW = 8
-"""So many failed runs in a row mean that something is wrong with the instrument, not with the points."""
 
 
 def go(**more: Any) -> State:
@@ -204,46 +202,22 @@ class Nodes:
         if latch := c.latch_problem():
             c.pause(latch)
             return {"route": "stop"}
-        if cause := self._fault():
+        if cause := stopping.fault(c.experiments(), c.observations(), c.was_excused):
             c.pause(cause)
             return {"route": "stop"}
-        if reason := self._finished():
-            return self._end("succeeded", reason)
-        return go()
+        if any(e.state in OPEN for e in c.experiments()):
+            return go()
+        reason = stopping.finished(
+            c.spec,
+            c.problem,
+            c.observations(),
+            spent=c.spent(),
+            seconds=c.running_seconds(),
+            is_settled=self.inquiry.is_settled(),
+        )
+        return self._end("succeeded", reason) if reason else go()
 
     def _end(self, outcome: str, reason: str) -> State:
         self.inquiry.close(reason)
         self.context.finish(outcome, reason)
         return {"route": "stop"}
-
-    def _fault(self) -> str | None:
-        experiments = self.context.experiments()
-        last = experiments[-1] if experiments else None
-        if last is not None and last.state == "refused" and not self.context.was_excused(last.created_at):
-            return f"the instrument refused experiment {last.id}: {last.reason}"
-        failures: list[Observation] = []
-        for observation in reversed(self.context.observations()):
-            if observation.status == "completed" and observation.outcomes:
-                break
-            if observation.status == "failed":
-                failures.append(observation)
-        if len(failures) >= FAILURES_IN_A_ROW and not self.context.was_excused(failures[0].created_at):
-            return f"{len(failures)} runs failed one after the other; the last: {failures[0].reason}"
-        return None
-
-    def _finished(self) -> str | None:
-        c = self.context
-        if any(e.state in OPEN for e in c.experiments()):
-            return None
-        spent = c.spent()
-        if spent >= c.spec.budget.experiments:
-            return f"the budget of {c.spec.budget.experiments} experiments is spent"
-        if c.spec.budget.wall_time is not None and c.running_seconds() >= c.spec.budget.wall_time:
-            return "the wall time is spent"
-        if c.target_reached():
-            return "the target is reached"
-        if c.spec.stop.patience is not None and c.since_improvement() >= c.spec.stop.patience:
-            return f"no improvement in the last {c.spec.stop.patience} experiments"
-        if c.spec.stop.hypotheses_settled and self.inquiry.is_settled():
-            return "every hypothesis is settled"
-        return None
