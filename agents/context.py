@@ -203,13 +203,14 @@ class Context:
 
     def doubt(self) -> str | None:
         """Why nothing more may be run, when an experiment's outcome is unknown; a person settles it."""
-        for experiment in self.experiments():
-            if experiment.state == "in_doubt":
-                return (
-                    f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the "
-                    f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started "
-                    "--reason …"
-                )
+        return next((_settle_first(e) for e in self.experiments() if e.state == "in_doubt"), None)
+
+    def doubt_of_others(self) -> str | None:
+        """The same for other campaigns on this instrument: what it was left in is as unknown for this one."""
+        for campaign in self.ledger.campaigns():
+            if campaign.instrument == self.place.name and campaign.id != self.id:
+                for experiment in self.ledger.experiments(campaign.id, states=["in_doubt"]):
+                    return _settle_first(experiment)
         return None
 
     # -- approval and execution -------------------------------------------------------------------------------------
@@ -327,6 +328,13 @@ class Context:
         """Wall time spent running, over all sittings (seconds)."""
         earlier = sum(float(e.body["seconds"]) for e in self.ledger.events(self.id, kinds=("sitting",)))
         return earlier + time.monotonic() - self.started
+
+
+def _settle_first(experiment: Experiment) -> str:
+    return (
+        f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the instrument, "
+        f"then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
+    )
 
 
 def grant_in_force(ledger: Ledger, campaign_id: str, latch: int) -> Decision | None:

@@ -195,7 +195,7 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
         return
     context.executor.ensure()
     context.executor.reconcile(ledger)
-    if doubt := context.doubt():
+    if doubt := context.doubt() or context.doubt_of_others():
         context.pause(doubt)
         return
     for experiment in ledger.experiments(campaign_id, states=ENDED):

@@ -56,6 +56,17 @@ def test_nothing_is_run_while_an_experiment_is_in_doubt(bench: Any) -> None:
     assert verify(bench.ledger).is_clean
 
 
+def test_another_campaign_waits_until_the_instrument_is_out_of_doubt(bench: Any) -> None:
+    first = bench.open(experiments=2)
+    doubtful = in_doubt(bench, first)
+    other = bench.open(experiments=1)
+    assert run_campaign(other, bench.ledger) == "paused"
+    assert f"settle {doubtful.id}" in bench.ledger.campaign(other).reason
+    assert not bench.ledger.experiments(other)
+    bench.gate.settle(doubtful.id, "not_started", "the controller's log shows no motion")
+    assert run_campaign(other, bench.ledger) == "succeeded"
+
+
 def test_who_has_lost_the_campaign_leaves_it_to_the_other(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = bench.ledger
     campaign_id = bench.open(experiments=2)
