@@ -15,7 +15,8 @@ from athanor.agents.hypotheses.registration import RegistrationBody, parse_regis
 from athanor.agents.hypotheses.verdicts import Assessment, RunResult, assess, next_step
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.agents.reasoners.model_call import ReasoningCancelled
-from athanor.agents.reasoners.protocol import Known, Proposal, Recalled, Remaining, Seen, Situation
+from athanor.agents.reasoners.protocol import Proposal, Situation
+from athanor.agents.situations import describe_situation, recalled
 from athanor.memory.canonical import digest
 from athanor.memory.records import Event, Evidence, Experiment, Hypothesis, ModelCall, Registration, new_id
 
@@ -100,25 +101,7 @@ class Inquiry:
         c = self.context
         if c.ledger.events(c.id, kinds=("recalled",)):
             return
-        c.ledger.add_event(c.id, "recalled", {"items": [item.model_dump(mode="json") for item in self._recalled()]})
-
-    def _recalled(self) -> list[Recalled]:
-        from athanor.memory.recall import related
-
-        c = self.context
-        found = related(c.ledger, c.campaign.laboratory, list(c.problem.names), exclude_campaign=c.id)
-        return [
-            Recalled(
-                id=item.id,
-                campaign_id=item.campaign_id,
-                text=item.text,
-                kind=item.kind,
-                claim=item.claim,
-                verdict=item.verdict,
-                tainted=item.tainted,
-            )
-            for item in found
-        ]
+        c.ledger.add_event(c.id, "recalled", {"items": [item.model_dump(mode="json") for item in recalled(c)]})
 
     def hypothesise(self) -> None:
         """Ask the reasoner, when it is time, and store its whole answer in one row."""
@@ -213,40 +196,9 @@ class Inquiry:
         except PlanningFailed as error:
             c.ledger.add_event(c.id, "effects_failed", {"reason": str(error), "explored": self._explored()})
             return None
-        calls = c.ledger.model_calls(c.id)
-        budget = c.spec.budget
-        bodies = {h: body for h, (_, body) in self._registrations().items()}
-        return Situation(
-            campaign_id=c.id,
-            ordinal=c.ledger.next_ordinal(c.id),
-            question=c.spec.question,
-            problem=c.problem.model_dump(mode="json"),
-            base_point=effects["incumbent"],
-            effects=effects,
-            observations=tuple(
-                Seen(
-                    id=o.id,
-                    values=dict(o.values),
-                    outcomes={k: v["mean"] for k, v in o.outcomes.items()},
-                    status=o.status,
-                    note=o.reason,
-                )
-                for o in c.observations()
-            ),
-            hypotheses=tuple(
-                Known(id=h.id, kind=h.kind, statement=h.statement, claim=h.claim, state=h.state, prior=h.prior)
-                for h in self._hypotheses().values()
-            ),
-            memory=tuple(self._recalled()),
-            remaining=Remaining(
-                experiments=budget.experiments - c.spent(),
-                confirmatory=self._confirmatory_left(),
-                tokens=max(0, budget.model_tokens - sum(k.tokens_in + k.tokens_out for k in calls)),
-                cost=max(0.0, budget.model_cost - sum(k.cost or 0.0 for k in calls)),
-                seconds=None if budget.wall_time is None else max(0.0, budget.wall_time - c.running_seconds()),
-            ),
-            seed=c.campaign.seed + len(bodies),
-        )
+        # Each round of questions draws its own numbers, and the same ones after a crash.
+        seed = c.campaign.seed + len(self._registrations())
+        return describe_situation(c, effects, list(self._hypotheses().values()), self._confirmatory_left(), seed)
 
     def register(self) -> None:
         """Freeze the test of every hypothesis that has none, rivals that share their runs together."""
