@@ -30,16 +30,18 @@ def listener(home: Path) -> Iterator[tuple[Path, socket.socket]]:
         yield path, server
 
 
-def play(server: socket.socket, *answers: bytes) -> threading.Thread:
-    """Answer the hello of one client, then send the answers and hang up."""
+def play(server: socket.socket, *answers: bytes, requests: int = 1) -> threading.Thread:
+    """Answer the hello of one client, take so many requests, then send the answers and hang up."""
 
     def serve() -> None:
         connection, _ = server.accept()
         with connection:
             connection.recv(4096)
             connection.sendall(b'{"id": 1, "ok": true, "laboratory": "played", "pid": 1}\n')
+            received = b""
+            while received.count(b"\n") < requests and (more := connection.recv(4096)):
+                received += more
             for answer in answers:
-                connection.recv(4096)
                 connection.sendall(answer)
 
     thread = threading.Thread(target=serve)
@@ -54,7 +56,7 @@ def test_nothing_there_is_said_with_the_path(home: Path) -> None:
 
 def test_a_dropped_connection_fails_everything_that_waits(listener: tuple[Path, socket.socket]) -> None:
     path, server = listener
-    thread = play(server, b'{"id": 2, "ok": true, "move": 7}\n')
+    thread = play(server, b'{"id": 2, "ok": true, "move": 7}\n', requests=2)
     link = Link(path)
     motion, question = link.move("x", 1.0), link.request("read")
     for future in (motion, question):
