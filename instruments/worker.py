@@ -151,7 +151,8 @@ class Worker:
         """The worker's state as every answer and heartbeat tells it."""
         job = self._engine.job if self._engine is not None else None
         return {
-            "state": self._state,
+            # The watch sees a loss within a tenth of a second; who asks in between is not told that all is well.
+            "state": "lost" if self._state != "leaving" and not self._is_connected() else self._state,
             "experiment": job.context.experiment if job is not None else None,
             "campaign": job.spool.header.campaign if job is not None else None,
             "recovery": self.recovery.missing,
@@ -159,6 +160,16 @@ class Worker:
             "unstored": dict(self._writer.unstored) if self._writer is not None else {},
             "t": time.time(),
         }
+
+    def _is_connected(self) -> bool:
+        """Whether the hardware is there, as far as is known; while it is being connected there is nothing to lose."""
+        if self._devices is None:
+            return True
+        try:
+            return self._devices.is_connected()
+        except Exception as error:  # noqa: BLE001 - a driver that cannot even say so is not connected
+            log.warning("is_connected: %s", error)
+            return False
 
     def _beat(self) -> None:
         while True:
@@ -185,14 +196,9 @@ class Worker:
 
     def _watch(self) -> None:
         """See within a tenth of a second when the hardware has gone or somebody has used Stop All."""
-        assert self._engine is not None and self._devices is not None
+        assert self._engine is not None
         while not self.ending.wait(WATCH_S):
-            try:
-                connected = self._devices.is_connected()
-            except Exception as error:  # noqa: BLE001 - a driver that cannot even say so is not connected
-                log.warning("is_connected: %s", error)
-                connected = False
-            if not connected:
+            if not self._is_connected():
                 self._lose("the connection to the hardware dropped")
                 return
             job = self._engine.job
@@ -303,6 +309,8 @@ class Worker:
     def _ready(self) -> Engine:
         if self._lost is not None:
             raise Refused("instrument.lost", self._lost)
+        if not self._is_connected():
+            raise Refused("instrument.lost", "the connection to the hardware dropped")
         if self.ending.is_set():
             raise Refused("worker.stopping", "the worker is ending")
         if self._engine is None or self._state == "starting":
