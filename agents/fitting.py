@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from athanor.agents.spec import Spec, SpecError, SpecProblem, line_of
+from athanor.agents.spec import Spec, SpecError, SpecProblem
+from athanor.instruments.yaml_tree import line_of
 
 if TYPE_CHECKING:
     from athanor.instruments.laboratory import Laboratory

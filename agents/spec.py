@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from athanor.instruments.yaml_tree import line_of, plain
 from athanor.planners.problem import (
     Categorical,
     Continuous,
@@ -226,21 +227,6 @@ class Spec(_Strict):
         return Problem(parameters=parameters, objectives=objectives, constraints=constraints)
 
 
-def line_of(node: Any, path: tuple[int | str, ...]) -> int | None:
-    """The line of the deepest part of `path` that the YAML document has, counted from 1."""
-    line: int | None = None
-    for key in path:
-        position = getattr(node, "lc", None)
-        if position is None:
-            break
-        try:
-            line = (position.key(key) if isinstance(node, Mapping) else position.item(key))[0] + 1
-            node = node[key]
-        except (KeyError, IndexError, TypeError):
-            break
-    return line
-
-
 _REMEDIES = {
     "missing": "add this field",
     "extra_forbidden": "remove it, or check the spelling",
@@ -284,7 +270,7 @@ def parse(text: str, file: str = "<campaign>") -> Spec:
             file, [SpecProblem(1, "document", "is not a mapping", "start with 'name: …' on the first line")]
         )
     try:
-        return Spec.model_validate(_plain(document))
+        return Spec.model_validate(plain(document))
     except ValidationError as error:
         problems = []
         for item in error.errors():
@@ -309,20 +295,6 @@ def _in_plain_words(kind: str, message: str) -> str:
         "missing": "is missing",
         "extra_forbidden": "is no field of a campaign",
     }.get(kind, message)
-
-
-def _plain(node: Any) -> Any:
-    """YAML's own containers and scalars as plain Python."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
 
 
 def load(path: Path) -> Spec:

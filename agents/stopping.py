@@ -68,21 +68,13 @@ def finished(
     return None
 
 
-def is_feasible(problem: Problem, observation: Observation) -> bool:
-    """Whether the measured means meet every outcome constraint."""
-    return all(
-        c.name in observation.outcomes and c.is_satisfied(observation.outcomes[c.name]["mean"])
-        for c in problem.outcome_constraints
-    )
-
-
 def is_target_reached(spec: Spec, problem: Problem, observations: Sequence[Observation]) -> bool:
     """Whether some observation meets every target in the spec and every outcome constraint."""
     goals = {o.name: o for o in problem.objectives}
     for observation in observations:
-        if not spec.stop.target or not observation.outcomes or not is_feasible(problem, observation):
+        means = _means(observation)
+        if not spec.stop.target or not means or not problem.is_feasible(means):
             continue
-        means = {k: v["mean"] for k, v in observation.outcomes.items()}
         if all(
             name in means and goals[name].score(means[name]) >= goals[name].score(value)
             for name, value in spec.stop.target.items()
@@ -97,10 +89,15 @@ def since_improvement(problem: Problem, observations: Sequence[Observation]) -> 
     since = 0
     for observation in observations:
         since += 1
-        if not is_feasible(problem, observation) or any(o.name not in observation.outcomes for o in problem.objectives):
+        means = _means(observation)
+        if not problem.is_feasible(means) or any(o.name not in means for o in problem.objectives):
             continue
-        scores = [o.score(observation.outcomes[o.name]["mean"]) for o in problem.objectives]
+        scores = [o.score(means[o.name]) for o in problem.objectives]
         if not any(all(b >= s for b, s in zip(other, scores, strict=True)) for other in best):
             best.append(scores)
             since = 0
     return since
+
+
+def _means(observation: Observation) -> dict[str, float]:
+    return {name: outcome["mean"] for name, outcome in observation.outcomes.items()}

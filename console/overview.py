@@ -149,12 +149,6 @@ def outcomes_of(observation: Observation) -> dict[str, tuple[float, float | None
     return {name: (float(pair["mean"]), pair["sem"]) for name, pair in observation.outcomes.items()}
 
 
-def is_feasible(problem: Problem, outcomes: Mapping[str, float]) -> bool:
-    """Whether measured outcomes keep every bound of the problem on outcomes."""
-    values = {constraint: outcomes.get(constraint.name, math.nan) for constraint in problem.outcome_constraints}
-    return all(math.isfinite(value) and constraint.is_satisfied(value) for constraint, value in values.items())
-
-
 def pareto(points: Sequence[Sequence[float]]) -> list[int]:
     """Return the indices of the points no other point dominates; every coordinate is to be large."""
     front: list[int] = []
@@ -175,7 +169,7 @@ def scores(problem: Problem, outcomes: Mapping[str, float]) -> list[float] | Non
     A point does not count when an objective was not measured or a bound on an outcome is broken.
     """
     means = [outcomes.get(objective.name, math.nan) for objective in problem.objectives]
-    if not all(math.isfinite(mean) for mean in means) or not is_feasible(problem, outcomes):
+    if not all(math.isfinite(mean) for mean in means) or not problem.is_feasible(outcomes):
         return None
     return [objective.score(mean) for objective, mean in zip(problem.objectives, means, strict=True)]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from athanor.instruments.limits import Limit
+from athanor.instruments.yaml_tree import line_of, plain
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
@@ -198,12 +199,12 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
     if not isinstance(tree, dict):
         raise broken("not a mapping", 1, "start with `name: ...`")
     try:
-        return Profile.model_validate(_plain(tree))
+        return Profile.model_validate(plain(tree))
     except ValidationError as error:
         problems = [
             ProfileProblem(
                 source=source,
-                line=_line(tree, problem["loc"]),
+                line=line_of(tree, problem["loc"]),
                 field=".".join(str(part) for part in _named(tree, problem["loc"])),
                 detail=problem["msg"].removeprefix("Value error, "),
                 remedy=_remedy(problem),
@@ -211,20 +212,6 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
             for problem in error.errors(include_url=False)
         ]
         raise ProfileError(problems) from error
-
-
-def _plain(node: Any) -> Any:
-    """The tree without the YAML library's own types."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return str(node)
 
 
 def _named(tree: Any, location: tuple[int | str, ...]) -> list[int | str]:
@@ -240,21 +227,6 @@ def _named(tree: Any, location: tuple[int | str, ...]) -> list[int | str]:
             break
         parts.append(part)
     return parts
-
-
-def _line(tree: Any, location: tuple[int | str, ...]) -> int | None:
-    """The 1-based line on which the last existing part of the location stands."""
-    line: int = tree.lc.line
-    for part in location:
-        marks = getattr(tree, "lc", None)
-        if marks is not None and isinstance(tree, dict) and part in tree:
-            line = marks.key(part)[0]
-        elif marks is not None and isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            line = marks.item(part)[0]
-        else:
-            break
-        tree = tree[part]
-    return line + 1
 
 
 def _remedy(problem: Any) -> str:

@@ -282,6 +282,13 @@ class Problem(Record):
                 return item.unit
         return None
 
+    def is_feasible(self, means: Mapping[str, float]) -> bool:
+        """Whether measured means keep the bounds of every outcome constraint; one missing or not finite does not."""
+        return all(
+            math.isfinite(means.get(c.name, math.nan)) and c.is_satisfied(means[c.name])
+            for c in self.outcome_constraints
+        )
+
     def validate_point(self, values: Mapping[str, object], *, linear: bool = True) -> dict[str, Value]:
         """Return the point with every value in its parameter's own type, in the problem's order.
 

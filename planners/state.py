@@ -129,7 +129,11 @@ class AskTell:
         from athanor.planners.pareto import pareto
 
         complete = [o for o in self.measured if set(self._problem.outcomes) <= set(o.outcomes)]
-        feasible = [o for o in complete if is_feasible(self._problem, o)]
+        feasible = [
+            o
+            for o in complete
+            if self._problem.is_feasible({name: outcome.mean for name, outcome in o.outcomes.items()})
+        ]
         chosen = pareto(self._problem, feasible or complete)
         return [
             Best(
@@ -185,14 +189,6 @@ class AskTell:
         return Candidate(
             id=self.candidate_id(number), number=number, values=dict(values), predicted=dict(predicted or {}), why=why
         )
-
-
-def is_feasible(problem: Problem, observation: Observation) -> bool:
-    """Whether the measured means of an observation meet all outcome constraints (missing ones do not)."""
-    return all(
-        c.name in observation.outcomes and c.is_satisfied(observation.outcomes[c.name].mean)
-        for c in problem.outcome_constraints
-    )
 
 
 def _key(values: Mapping[str, Value]) -> str:

@@ -166,3 +166,17 @@ def test_equality_holds_within_rounding():
     mix = LinearConstraint({"a": 1, "b": 1, "c": 1}, equals=1.0)
     assert mix.is_satisfied({"a": 0.1, "b": 0.2, "c": 0.7})
     assert not mix.is_satisfied({"a": 0.1, "b": 0.2, "c": 0.7001})
+
+
+def test_feasible_is_what_keeps_every_bound_and_was_measured():
+    problem = Problem(
+        [Continuous("x", 0, 1)],
+        [Objective("yield", "maximize")],
+        [OutcomeConstraint("purity", lower=0.9), OutcomeConstraint("load", lower=1.0, upper=2.0)],
+    )
+    assert problem.is_feasible({"purity": 0.9, "load": 2.0})
+    assert problem.is_feasible({"purity": 1.0, "load": 1.5, "yield": math.nan})
+    for change in ({"purity": 0.89}, {"load": 0.99}, {"load": 2.01}, {"load": math.nan}, {"purity": math.inf}):
+        assert not problem.is_feasible({"purity": 0.95, "load": 1.5, **change})
+    assert not problem.is_feasible({"purity": 0.95})
+    assert Problem([Continuous("x", 0, 1)], [Objective("yield", "maximize")]).is_feasible({})
