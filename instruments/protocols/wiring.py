@@ -1,0 +1,200 @@
+"""The profile's sections `controllers:` and `devices:`: which signal of which controller makes up a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+
+from athanor.instruments.protocols.client import Finite, Option, SignalSpec
+
+Positive = Annotated[Finite, Field(gt=0)]
+ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Part(BaseModel):
+    """Base of the sections' parts: immutable, nothing unknown, finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class ControllerSpec(Part):
+    """One connection: the protocol's name, the address in its terms, and seconds that connecting may take."""
+
+    protocol: str
+    address: str
+    connect_s: Positive = 5.0
+    options: Mapping[str, Option] = Field(default_factory=dict)
+
+
+class AxisWiring(Part):
+    """The signals of an axis. Range, unit, tolerance and the time a motion may take stand in `axes:`.
+
+    `verify` says when a set is done: `none` when the controller has taken the command; `accepted` when the set point
+    read back from the controller is the one sent; `readback` when the read-back stands within the tolerance (for
+    `stable_s` seconds) and the `done` signal, if there is one, has the value `done_value`.
+    `stop` is written with `stop_value`; the word `hold` sends the axis to where it stands instead.
+    `reply_s` is how long one answer may take, `poll_s` the time between two looks at a motion (seconds).
+    """
+
+    controller: str
+    setpoint: SignalSpec
+    readback: SignalSpec | None = None
+    done: SignalSpec | None = None
+    done_value: Option = True
+    stop: SignalSpec | Literal["hold"] | None = None
+    stop_value: Option = 1
+    verify: Literal["none", "accepted", "readback"] = "readback"
+    stable_s: Annotated[Finite, Field(ge=0)] = 0.0
+    reply_s: Positive = 1.0
+    poll_s: Positive = 0.05
+
+    @model_validator(mode="after")
+    def _addresses(self) -> AxisWiring:
+        if self.setpoint.write is None:
+            raise ValueError("the set point cannot be written; give setpoint a `write:`")
+        for name in ("readback", "done"):
+            signal = getattr(self, name)
+            if signal is not None and signal.read is None:
+                raise ValueError(f"{name} cannot be read; give it a `read:`")
+        if isinstance(self.stop, SignalSpec) and self.stop.write is None:
+            raise ValueError("stop cannot be written; give it a `write:`")
+        if self.verify == "readback" and self.readback is None:
+            raise ValueError("verify is readback, but there is none; give `readback:` or another verify")
+        if self.verify == "accepted" and self.setpoint.read is None:
+            raise ValueError("verify is accepted, but the set point cannot be read; give setpoint a `read:`")
+        if self.stop == "hold" and self.readback is None:
+            raise ValueError("stop is hold, but nothing says where the axis stands; give `readback:`")
+        if self.readback is None and self.setpoint.read is None:
+            raise ValueError("nothing says where the axis stands; give `readback:`, or setpoint a `read:`")
+        return self
+
+    def signals(self) -> dict[str, SignalSpec]:
+        """Its signals by name."""
+        every = {"setpoint": self.setpoint, "readback": self.readback, "done": self.done, "stop": self.stop}
+        return {name: signal for name, signal in every.items() if isinstance(signal, SignalSpec)}
+
+
+class DetectorWiring(Part):
+    """The signals of a detector, by the names they have in `detectors:`.
+
+    `trigger` is written with `trigger_value` before they are read; then `done` is awaited to have the value
+    `done_value`. `probe: false` keeps the signals from being read while connecting, when reading has an effect.
+    """
+
+    controller: str
+    signals: Annotated[dict[str, SignalSpec], Field(min_length=1)]
+    trigger: SignalSpec | None = None
+    trigger_value: Option = 1
+    done: SignalSpec | None = None
+    done_value: Option = True
+    probe: bool = True
+    reply_s: Positive = 1.0
+    poll_s: Positive = 0.05
+
+    @model_validator(mode="after")
+    def _addresses(self) -> DetectorWiring:
+        for name, signal in self.signals.items():
+            if signal.read is None:
+                raise ValueError(f"signal {name} cannot be read; give it a `read:`")
+        if self.trigger is not None and self.trigger.write is None:
+            raise ValueError("trigger cannot be written; give it a `write:`")
+        if self.done is not None and self.done.read is None:
+            raise ValueError("done cannot be read; give it a `read:`")
+        return self
+
+
+class ClassWiring(Part):
+    """A device of any class that meets `bluesky.protocols`, made as `Class(**args, name=...)`."""
+
+    entry: Annotated[str, Field(alias="class")]
+    args: Mapping[str, Any] = Field(default_factory=dict)
+    connect_s: Positive = 5.0
+
+    @field_validator("entry")
+    @classmethod
+    def _an_entry(cls, entry: str) -> str:
+        if not ENTRY.fullmatch(entry):
+            raise ValueError(f"{entry!r} names no class; write package.module:Class")
+        return entry
+
+
+def _kind(wiring: Any) -> str:
+    has = wiring.__contains__ if isinstance(wiring, Mapping) else lambda name: hasattr(wiring, name)
+    if has("class") or has("entry"):
+        return "class"
+    return "detector" if has("signals") and not isinstance(wiring, AxisWiring) else "axis"
+
+
+DeviceWiring = Annotated[
+    Annotated[AxisWiring, Tag("axis")]
+    | Annotated[DetectorWiring, Tag("detector")]
+    | Annotated[ClassWiring, Tag("class")],
+    Discriminator(_kind),
+]
+
+
+def disagreements(
+    controllers: Mapping[str, ControllerSpec],
+    devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring],
+    axes: Mapping[str, str | None],
+    detectors: Mapping[str, Mapping[str, str | None]],
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What in the sections does not fit together, each as (place in the profile, what and how to put it right).
+
+    Args:
+        controllers: the section `controllers:`.
+        devices: the section `devices:`.
+        axes: the unit of every axis.
+        detectors: of every detector, the unit of every signal.
+    """
+    if not devices and not controllers:
+        return
+    for name in [*axes, *detectors]:
+        if name not in devices:
+            yield ("devices",), f"{name} is not wired; add it"
+        if name in axes and name in detectors:
+            yield ("detectors", name), f"an axis is called {name} too; rename one"
+    for name, wiring in devices.items():
+        place = ("devices", name)
+        if name not in axes and name not in detectors:
+            yield place, f"{name} is neither an axis nor a detector; correct its name"
+            continue
+        if isinstance(wiring, ClassWiring):
+            continue
+        if wiring.controller not in controllers:
+            known = ", ".join(controllers) or "none is given"
+            yield (*place, "controller"), f"there is no controller {wiring.controller!r}; use one of: {known}"
+        if isinstance(wiring, AxisWiring):
+            if name not in axes:
+                yield place, f"{name} is a detector; list what it reads under `signals:`"
+                continue
+            for part in ("setpoint", "readback"):
+                signal = wiring.signals().get(part)
+                if signal is not None and _differ(signal.unit, axes[name]):
+                    yield (*place, part, "unit"), _unit(signal, f"axis {name}", axes[name])
+        else:
+            if name not in detectors:
+                yield place, f"{name} is an axis; give its setpoint and readback instead of signals"
+                continue
+            for signal_name in sorted(detectors[name].keys() ^ wiring.signals.keys()):
+                where = "detectors" if signal_name in wiring.signals else "devices"
+                yield (*place, "signals"), f"signal {signal_name} is missing in {where}.{name}.signals; add it there"
+            for signal_name, signal in wiring.signals.items():
+                if signal_name in detectors[name] and _differ(signal.unit, detectors[name][signal_name]):
+                    said = _unit(signal, f"detector {name}", detectors[name][signal_name])
+                    yield (*place, "signals", signal_name, "unit"), said
+    used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
+    for name in controllers:
+        if name not in used:
+            yield ("controllers", name), f"no device uses controller {name}; remove it or wire a device to it"
+
+
+def _differ(said: str | None, expected: str | None) -> bool:
+    return said is not None and said != expected
+
+
+def _unit(signal: SignalSpec, owner: str, expected: str | None) -> str:
+    return f"it gives {signal.unit}, {owner} is in {expected or 'no unit'}; convert with scale and offset, or omit unit"
