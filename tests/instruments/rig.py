@@ -179,3 +179,19 @@ def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.005)
     return found
+
+
+def slow(make_rig: Callable[..., Rig], **options: Any) -> tuple[Rig, LocalExecutor]:
+    """An instrument whose motions take their time."""
+    rig = make_rig(time_scale=1.0, **options)
+    executor = rig.executor()
+    executor.ensure()
+    return rig, executor
+
+
+def start(rig: Rig, executor: LocalExecutor) -> Intent:
+    """An experiment that is under way and moving."""
+    intent = rig.intent({**POINT, "temperature": 110.0})
+    executor.dispatch(intent)
+    until(lambda: rig.witness("motion") and rig.state(intent) == "running")
+    return intent

@@ -1,4 +1,4 @@
-"""A dispatch that the disk lets down half way; the rest is in tests/system/test_worker.py."""
+"""A dispatch that the disk lets down half way; the rest is in tests/system/test_worker_refusals.py."""
 
 from __future__ import annotations
 

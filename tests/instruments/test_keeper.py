@@ -1,4 +1,4 @@
-"""The keeper of the recovery process; that a killed one is replaced is shown in tests/system/test_worker.py."""
+"""The keeper of the recovery process; that a killed one is replaced is shown in tests/system/test_worker_loss.py."""
 
 from __future__ import annotations
 
