@@ -11,12 +11,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from athanor.instruments.profile import Profile
-
 if TYPE_CHECKING:
+    from athanor.instruments.profile import Profile
     from athanor.memory.places import InstrumentPlace
 
 GROUP = "athanor.laboratories"
+WIRED = "wired"
+"""The laboratory of every instrument whose profile says itself how it is reached; not listed, as it has no profile."""
 
 
 class UnknownLaboratory(LookupError):
@@ -169,6 +170,10 @@ def names() -> list[str]:
 
 def load(name: str) -> Laboratory:
     """The laboratory installed under `name`; raises `UnknownLaboratory` listing those that exist."""
+    if name == WIRED:
+        from athanor.instruments.protocols.wired import WIRED as wired
+
+        return wired
     for entry in entry_points(group=GROUP, name=name):
         laboratory: Laboratory = entry.load()
         return laboratory

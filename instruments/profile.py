@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from athanor.instruments.limits import Limit
+from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, disagreements
 from athanor.instruments.yaml_tree import line_of, plain
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -122,7 +123,11 @@ class OutcomeSpec(Part):
 
 
 class Profile(Part):
-    """An instrument as people describe it."""
+    """An instrument as people describe it.
+
+    `controllers` and `devices` say how a wired instrument is reached; an instrument with a laboratory of its own has
+    neither.
+    """
 
     name: str
     laboratory: str
@@ -132,6 +137,8 @@ class Profile(Part):
     detectors: Annotated[dict[str, DetectorSpec], Field(min_length=1)]
     outcomes: Annotated[dict[str, OutcomeSpec], Field(min_length=1)]
     reduction: str = "mean"
+    controllers: dict[str, ControllerSpec] = Field(default_factory=dict)
+    devices: dict[str, DeviceWiring] = Field(default_factory=dict)
 
     @field_validator("name", "laboratory")
     @classmethod
@@ -140,7 +147,7 @@ class Profile(Part):
             raise ValueError(f"{name!r} is not a plain name; use a letter, then letters, digits, dot, dash, underscore")
         return name
 
-    @field_validator("axes", "detectors", "outcomes")
+    @field_validator("axes", "detectors", "outcomes", "controllers", "devices")
     @classmethod
     def _plain_keys(cls, parts: dict[str, Any]) -> dict[str, Any]:
         for name in parts:
@@ -161,6 +168,17 @@ class Profile(Part):
                 raise ValueError(
                     f"outcome {name!r} reads signal {outcome.signal!r}, which no detector has; use one of: {known}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _wiring(self, info: ValidationInfo) -> Profile:
+        units = {name: axis.unit for name, axis in self.axes.items()}
+        signals = {name: detector.signals for name, detector in self.detectors.items()}
+        found = list(disagreements(self.controllers, self.devices, units, signals))
+        if found and isinstance(info.context, list):
+            info.context.extend(found)  # for who wants each with its line
+        elif found:
+            raise ValueError("; ".join(f"{'.'.join(place)}: {detail}" for place, detail in found))
         return self
 
     def limits(self) -> dict[str, Limit | None]:

@@ -588,9 +588,7 @@ class Conformance:
     def test_an_instrument_that_is_off_is_unavailable(self, rig: Rig) -> None:
         RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
         profile = rig.profile()
-        controllers = {
-            name: spec.model_copy(update={"connect_s": SHORT_S}) for name, spec in profile.controllers.items()
-        }
+        hasty = {name: spec.model_copy(update={"connect_s": SHORT_S}) for name, spec in profile.controllers.items()}
         rig.drop()
         with pytest.raises(InstrumentUnavailable, match="controller"):
             connect_profile(profile.model_copy(update={"controllers": hasty}))
