@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from athanor.instruments import detached
 from athanor.instruments.config import Config, take_lock
 from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.profile import Profile
@@ -37,8 +37,6 @@ END_S = 20.0
 RECOVERY_S = 15.0
 LOCK_S = 0.5
 """Seconds for a dying process's lock to be let go after its socket was closed."""
-
-_children: list[subprocess.Popen[bytes]] = []  # kept until they end, so that none is left a zombie
 
 
 class InstrumentBusy(InstrumentUnavailable):
@@ -181,11 +179,7 @@ class LocalExecutor:
         command = [sys.executable, "-m", "athanor.instruments.worker", "--place", str(place.directory)]
         command += ["--ledger", self._ledger_url, "--gate-key", str(self._gate_public)]
         with (place.directory / "worker.log").open("ab") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        _children[:] = [child for child in _children if child.poll() is None]
-        _children.append(process)
+            process = detached.start(command, output)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(WorkerLost):
@@ -378,7 +372,7 @@ class LocalExecutor:
         self.close()
         if not self._wait_for_end(END_S):
             raise InstrumentUnavailable(self.place.name, "its worker does not end", self._look())
-        _children[:] = [child for child in _children if child.poll() is None]
+        detached.reap()
 
     def close(self) -> None:
         """Let go of the worker, which goes on."""

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from athanor.instruments import detached
 from athanor.instruments.line import Line
 from athanor.memory.places import InstrumentPlace
 
@@ -94,7 +95,5 @@ class RecoveryKeeper:
         if self._ended.wait(min(10.0, 0.2 * self._failures**2)):
             return
         command = [sys.executable, "-m", "athanor.instruments.recovery", "--place", str(self._place.directory)]
-        self._process = subprocess.Popen(
-            [*command, "--worker-pid", str(os.getpid())], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        self._process = detached.start([*command, "--worker-pid", str(os.getpid())], None)
         self._started_at = time.monotonic()

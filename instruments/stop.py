@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from athanor.instruments import detached
 from athanor.instruments.abort import Abort, Worker
 from athanor.instruments.deadlines import outcome, spawn
 from athanor.instruments.latch import Latch, LatchState
@@ -220,9 +221,8 @@ class _Stop:
     def _fresh_recovery(self) -> dict[str, Any] | None:
         """Start a recovery process and let it stop the hardware; None when that does not come about."""
         command = [sys.executable, "-m", "athanor.instruments.recovery", "--place", str(self.place.directory)]
-        quiet = subprocess.DEVNULL
         try:
-            process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+            process = detached.start(command)
         except OSError as error:
             self.steps.append(f"a new recovery process could not be started: {error}")
             return None

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from athanor.instruments.detached import without_model
 from athanor.instruments.laboratory import InstrumentLost, InstrumentUnavailable, ProcessFailed
 from athanor.memory.places import InstrumentPlace
 from athanor.sandbox.link import ControllerRefused, Link, NoController
@@ -91,7 +92,7 @@ def _start(place: InstrumentPlace, laboratory: str, options: Options) -> None:
     command = [sys.executable, "-m", "athanor.sandbox.controller", "--place", str(place.directory)]
     command += ["--laboratory", laboratory, "--options", json.dumps(options.to_dict()), "--ready", str(tell)]
     # One numerical thread: the physics is small, and a process must not be forked with threads running.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**without_model(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         with log.open("ab") as out:
             process = subprocess.Popen(

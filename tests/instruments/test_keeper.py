@@ -87,7 +87,7 @@ def test_one_that_cannot_start_is_missing_and_is_not_tried_all_the_time(
         def poll(self) -> int:
             return 1
 
-    monkeypatch.setattr("athanor.instruments.keeper.subprocess.Popen", Failing)
+    monkeypatch.setattr("athanor.instruments.detached.subprocess.Popen", Failing)
     keeper = RecoveryKeeper(place)
     keeper.start()
     assert real.wait(5)

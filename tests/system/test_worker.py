@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "instruments"))
 
 from rig import POINT, Rig, make_rig_fixture, new_campaign, rig_fixture, slow, start, until  # noqa: F401 - fixtures
 
+from athanor.agents.reasoners.endpoint import API_KEY
 from athanor.instruments.executor import InstrumentBusy, LocalExecutor, Refused
 from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.memory.places import keys_dir
@@ -220,6 +221,22 @@ def test_sockets_are_private(rig: Rig) -> None:
     for name in ("worker.sock", "recovery.sock"):
         assert (rig.place.sockets / name).stat().st_mode & 0o777 == 0o600
     assert json.loads((rig.place.sockets / "place.json").read_text())["name"] == "snar-flow"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system does not show environments")
+def test_no_process_of_the_instrument_knows_the_model_s_key(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(API_KEY, "sk-very-secret")
+    monkeypatch.setenv("VENDOR_LICENCE", "27000@there")
+    rig = make_rig()
+    executor = rig.executor()
+    executor.ensure()
+    until(lambda: (executor.status() or {})["recovery"] is None)
+    for name in ("worker", "recovery", "controller"):
+        told = Path(f"/proc/{rig.pid(name)}/environ").read_bytes()
+        assert b"VENDOR_LICENCE=27000@there" in told, name
+        assert b"sk-very-secret" not in told and b"ATHANOR_MODEL" not in told, name
 
 
 @pytest.mark.slow
