@@ -16,6 +16,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from athanor.memory import access
 from athanor.memory.errors import LedgerBusy, LedgerFull, LedgerUnreadable, NotFound, UnsupportedDatabase
 
 BUSY_TIMEOUT_S = 5.0
@@ -161,12 +162,15 @@ def damage(connection: Connection) -> list[str]:
 def copy(source: Path, target: Path) -> None:
     """Copy a database that is in use, as of one moment. What `target` held is replaced, even under open connections.
 
+    A new file is made for its owner alone.
+
     Raises:
         LedgerUnreadable, LedgerBusy: one of them cannot be read or written.
     """
     try:
         origin = sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
+            access.make_private(target)
             copied = sqlite3.connect(target, timeout=BUSY_TIMEOUT_S)
             try:
                 origin.backup(copied)
@@ -174,7 +178,7 @@ def copy(source: Path, target: Path) -> None:
                 copied.close()
         finally:
             origin.close()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         if "locked" in str(error):
             raise LedgerBusy(f"{target} is locked by another process; end its campaigns first") from error
         raise LedgerUnreadable(f"cannot copy {source} to {target}: {error}") from error
@@ -190,12 +194,18 @@ def leave_log(path: Path) -> None:
 
 
 def prepare_file(path: Path) -> None:
-    """Make the file ready for many processes, write-ahead log on; it stays so. Makes an empty file where there is none.
+    """Make the file ready for many processes, write-ahead log on; it stays so.
+
+    Where there is none it is made, for its owner alone.
 
     Raises:
         LedgerBusy, LedgerUnreadable: it cannot be had, or is no database.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
+    try:
+        access.make_private(path)
+    except OSError as error:
+        raise LedgerUnreadable(f"{path} cannot be made: {error.strerror or error}") from error
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)
     try:
         while True:

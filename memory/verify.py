@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from athanor.memory import dialects
+from athanor.memory import access, dialects
 from athanor.memory._replay import Replay, scan
 from athanor.memory.errors import LedgerUnreadable
 from athanor.memory.heads import Head
@@ -54,7 +54,8 @@ class Report:
 
     Attributes:
         problems: what is wrong, the journal's first; empty for a clean ledger.
-        notes: what is no error: rows that no head covers yet (`unanchored`), chains without a head here (`no_head`).
+        notes: what is no error: rows that no head covers yet (`unanchored`), chains without a head here (`no_head`),
+            a file that too many accounts may write (`writable`).
         rows: rows of the journal read.
         chains: chains of the journal read.
     """
@@ -102,6 +103,7 @@ def verify(
         report.problems += [Problem("head", None, None, line) for line in wrong]
     if anchor is None and heads:
         anchor = _anchor(ledger, report)
+    report.notes += [Problem("writable", None, None, line) for line in access.too_open(ledger.path)]
     replay = Replay(gate)
     try:
         with ledger._reading() as connection:

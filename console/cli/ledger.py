@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,20 +33,27 @@ def verify(ledger: context.LedgerOption = None, json: context.JsonOption = False
 
     opened = context.open_ledger(ledger)
     report = checking.verify(opened)
-    problems = [{"kind": p.kind, "chain": p.chain, "seq": p.seq, "detail": p.detail} for p in report.problems]
-    wrong = [p for p in problems if p["kind"] != "unanchored"]
-    chains = report.chains if isinstance(report.chains, int) else len(report.chains)
     if json:
         output.emit(
-            {"ledger": opened.url, "rows": report.rows, "chains": chains, "problems": problems, "ok": not wrong}
+            {
+                "ledger": opened.url,
+                "rows": report.rows,
+                "chains": report.chains,
+                "problems": [asdict(problem) for problem in report.problems],
+                "notes": [asdict(note) for note in report.notes],
+                "ok": report.is_clean,
+            }
         )
-    for problem in problems:
-        style = "warn" if problem["kind"] == "unanchored" else "bad"
-        where = f"{problem['chain']} row {problem['seq']}"
-        output.say(f"[{style}]{problem['kind']}[/] {output.plain(where)}: {output.plain(str(problem['detail']))}")
-    if wrong:
-        raise Refused(f"The record is not whole: {count(len(wrong), 'problem')} in {count(report.rows, 'row')}")
-    output.say(f"[good]✓[/] {count(report.rows, 'row')} in {count(chains, 'chain')}, all as they were written.")
+    for style, found in (("bad", report.problems), ("warn", report.notes)):
+        for item in found:
+            where = f" {item.chain}" if item.chain else ""
+            where += f" row {item.seq}" if item.seq is not None else ""
+            output.say(f"[{style}]{item.kind}[/]{output.plain(where)}: {output.plain(item.detail)}")
+    if not report.is_clean:
+        problems, rows = count(len(report.problems), "problem"), count(report.rows, "row")
+        raise Refused(f"The record is not whole: {problems} in {rows}")
+    rows, chains = count(report.rows, "row"), count(report.chains, "chain")
+    output.say(f"[good]✓[/] {rows} in {chains}, all as they were written.")
 
 
 def backup(

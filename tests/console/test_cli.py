@@ -140,6 +140,12 @@ def test_ledger_commands(home: Path, tmp_path: Path) -> None:
     verified = athanor("ledger", "verify", "--json")
     assert verified.returncode == 0, verified.stderr
     assert json.loads(verified.stdout)["ok"] is True
+    assert json.loads(verified.stdout)["notes"] == []
+    (home / "ledger.db").chmod(0o666)
+    noted = athanor("ledger", "verify")
+    assert noted.returncode == 0
+    assert "writable: every account" in " ".join(noted.stderr.split())
+    assert "as they were written" in noted.stderr
     copy = tmp_path / "copy.db"
     assert athanor("ledger", "backup", str(copy)).returncode == 0
     assert copy.exists()
@@ -149,13 +155,14 @@ def test_ledger_commands(home: Path, tmp_path: Path) -> None:
 
 def test_verify_names_a_row_changed_by_hand(home: Path) -> None:
     import sqlite3
+    from contextlib import closing
 
     from athanor.memory.ledger import Ledger
 
     with Ledger.create(home / "ledger.db") as ledger:
         for number in range(3):
             ledger.add_event(None, "note", {"number": number})
-    with sqlite3.connect(home / "ledger.db") as connection:
+    with closing(sqlite3.connect(home / "ledger.db")) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = on")
         for (trigger,) in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
             connection.execute(f'DROP TRIGGER "{trigger}"')
