@@ -92,6 +92,7 @@ class Nodes:
                 "number": number,
                 "observations": c.planner_observations(),
                 "advice": self.inquiry.advice(),
+                "progress": min(1.0, c.spent() / c.spec.budget.experiments),
             },
             c.should_abandon,
         )

@@ -133,7 +133,7 @@ def _planner(kind: str, problem: Problem, request: dict[str, Any]) -> Any:
     from athanor.planners.bayesian import BayesianPlanner
 
     advice = [Advice.model_validate(item) for item in request.get("advice", [])]
-    return BayesianPlanner(problem, seed=request["seed"], advice=advice)
+    return BayesianPlanner(problem, seed=request["seed"], advice=advice, progress=request.get("progress"))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ probability of feasibility takes their place.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,12 @@ DOUBTFUL = 0.7
 
 PENALTY = 6.0
 REFUSED_RADIUS = 0.05
+
+SURE = 0.7
+"""P(all limits hold, margin included) asked of a point while the last of the budget is used to collect."""
+
+STEP = 0.03
+"""Gain, in units of the model's scale, that counts as one while collecting."""
 
 PROBE = 256
 """Points at which the region of a piece of advice is judged."""
@@ -87,8 +93,13 @@ def choose(
     advice: Sequence[Advice],
     number: int,
     seed: int,
+    collecting: bool = False,
 ) -> Chosen:
-    """Build the acquisition for suggestion `number`; `pending` (a, d) and `refused` (r, d) are rows of the space."""
+    """Build the acquisition for suggestion `number`; `pending` (a, d) and `refused` (r, d) are rows of the space.
+
+    `collecting` seeks, for one objective, the best result that is likely to hold instead of the improvement that new
+    knowledge may bring: there is no budget left to use that knowledge.
+    """
     space, problem = surrogate.space, surrogate.problem
     limits, feasibility = _limits(surrogate)
     terms: list[Term] = []
@@ -98,18 +109,20 @@ def choose(
         seeds = surrogate.rows[np.argsort(-feasibility, kind="stable")[:3]]
         refused = np.concatenate([refused, pending])
     else:
-        draws = Draws.build(surrogate, limits, pending, seed)
-        if len(problem.objectives) == 1:
-            method = "qLogNEI"
-            terms.append(draws.improvement())
-            scores = np.where(feasibility >= LIKELY, surrogate.scores(surrogate.rows)[:, 0], -np.inf)
-            seeds = surrogate.rows[np.argsort(-scores, kind="stable")[:2]]
+        scores = surrogate.scores(surrogate.rows)
+        scores = np.where(feasibility[:, None] >= LIKELY, scores, -np.inf)
+        front = np.array(non_dominated(scores.tolist()))
+        collected = _collecting(surrogate, limits, feasibility) if collecting else None
+        if collected is not None:
+            method, advice = "posterior mean", ()
+            terms.append(collected)
+            refused = np.concatenate([refused, pending])
         else:
-            method = "qLogNEHVI"
-            scores = surrogate.scores(surrogate.rows)
-            front = np.array(non_dominated(np.where(feasibility[:, None] >= LIKELY, scores, -np.inf).tolist()))
-            terms.append(draws.hypervolume_improvement(scores[front]))
-            seeds = surrogate.rows[front]
+            draws = Draws.build(surrogate, limits, pending, seed)
+            several = len(problem.objectives) > 1
+            method = "qLogNEHVI" if several else "qLogNEI"
+            terms.append(draws.hypervolume_improvement(scores[front]) if several else draws.improvement())
+        seeds = surrogate.rows[front if len(problem.objectives) > 1 else np.argsort(-scores[:, 0], kind="stable")[:2]]
     if viability is not None:
         terms.append(lambda x: _viability_term(viability, x))
     if len(refused):
@@ -156,15 +169,15 @@ class Draws:
         names = surrogate.problem.outcomes
         p, m = len(base), len(names)
         normals = draw_sobol_normal_samples((p + 1) * m, SAMPLES, dtype=torch.double, seed=seed)
+        normals = torch.linalg.cholesky(torch.as_tensor(surrogate.correlation)) @ normals.unflatten(1, (m, p + 1))
         conditionals = [
-            Conditional.build(surrogate.outcomes[name].process, base, normals[:, i * p : (i + 1) * p])
-            for i, name in enumerate(names)
+            Conditional.build(surrogate.outcomes[name].process, base, normals[:, i, :p]) for i, name in enumerate(names)
         ]
         feasible = torch.ones(SAMPLES, p, dtype=torch.bool)
         for limit in limits:
             at = conditionals[limit.outcome].draws
             feasible &= (at >= limit.low) & (at <= limit.high)
-        return cls(surrogate, limits, conditionals, normals[:, p * m :], feasible)
+        return cls(surrogate, limits, conditionals, normals[:, :, p], feasible)
 
     def improvement(self) -> Term:
         """Return the log of the expected improvement over the best feasible known point."""
@@ -178,15 +191,21 @@ class Draws:
 
         def exact(x: Tensor) -> Tensor:
             mean, sd = self.conditionals[i].marginal(x)
-            log_gain = _log_ei_helper((sign * mean - best) / sd) + sd.log()
-            return logmeanexp(log_gain + self._log_feasible(x), dim=0)
+            u = (sign * mean - best) / sd
+            log_gain = _log_ei_helper(u)
+            # Mean and variance of the standard normal behind the objective, weighed by the improvement it brings.
+            middle = torch.exp(torch.special.log_ndtr(u) - log_gain)
+            density = torch.exp(-0.5 * u.square() - 0.5 * math.log(2.0 * math.pi) - log_gain)
+            spread = (1.0 + density - middle.square()).clamp(0.0, 1.0)
+            return logmeanexp(log_gain + sd.log() + self._log_feasible(x, {i: (sign * middle, spread)}), dim=0)
 
         def sampled(x: Tensor) -> Tensor:
             outcomes = self._outcomes(x)
             log_gain = log_fatplus(self._score(0, outcomes[i]) - best, tau=SMOOTH)
-            return logmeanexp(log_gain + self._log_feasible(x, outcomes), dim=0)
+            return logmeanexp(log_gain + self._log_feasible(x, self._drawn(), outcomes), dim=0)
 
-        return exact if sign and not limited else sampled
+        curved = self.surrogate.outcomes[objective.name].scale.kind in ("saturating", "logit")
+        return exact if sign and not limited and not curved else sampled
 
     def hypervolume_improvement(self, front: Matrix) -> Term:
         """Return the log of the expected hypervolume improvement; `front` (f, m) are the known best scores."""
@@ -211,7 +230,7 @@ class Draws:
             scores = normalised(outcomes).unsqueeze(-2)  # (s, b, 1, m)
             sides = log_fatplus(torch.minimum(scores, high) - low, tau=SMOOTH)
             log_gain = torch.logsumexp(sides.sum(dim=-1), dim=-1)
-            return logmeanexp(log_gain + self._log_feasible(x, outcomes), dim=0)
+            return logmeanexp(log_gain + self._log_feasible(x, self._drawn(), outcomes), dim=0)
 
         return gain
 
@@ -233,19 +252,41 @@ class Draws:
         scale = self.surrogate.outcomes[objective.name].scale
         if objective.target is not None:
             return -(scale.from_model(outcome) - objective.target).abs() / scale.spread
-        value = outcome if len(self.surrogate.problem.objectives) == 1 else scale.from_model(outcome)
+        if len(self.surrogate.problem.objectives) > 1:
+            value = scale.from_model(outcome)
+        else:
+            value = scale.from_model(outcome) / scale.unit if scale.kind in ("saturating", "logit") else outcome
         return value if objective.goal == "maximize" else -value
 
-    def _log_feasible(self, x: Tensor, outcomes: Sequence[Tensor] | None = None) -> Tensor:
-        """Return log P(all limits hold) per draw (s, b); an outcome that is also an objective is taken as drawn."""
+    def _drawn(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return the standard normals (s, 1) behind the drawn objectives, which have no variance left."""
+        problem = self.surrogate.problem
+        places = [problem.outcomes.index(o.name) for o in problem.objectives]
+        return {i: (self.normals[:, i : i + 1], torch.zeros(1, dtype=torch.double)) for i in places}
+
+    def _log_feasible(
+        self, x: Tensor, given: Mapping[int, tuple[Tensor, Tensor]], outcomes: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """Return log P(all limits hold) per draw (s, b), given mean and variance of the normals behind objectives.
+
+        An outcome that is also an objective is taken as drawn.
+        """
         total = torch.zeros(1, dtype=torch.double)
-        objectives = {self.surrogate.problem.outcomes.index(o.name) for o in self.surrogate.problem.objectives}
+        correlation = torch.as_tensor(self.surrogate.correlation)
+        places = list(given)
         for limit in self.limits:
-            if outcomes is not None and limit.outcome in objectives:
+            if outcomes is not None and limit.outcome in given:
                 width = torch.full((1,), SMOOTH, dtype=torch.double)
                 total = total + limit.log_probability(outcomes[limit.outcome], width)
-            else:
-                total = total + limit.log_probability(*self.conditionals[limit.outcome].marginal(x))
+                continue
+            mean, sd = self.conditionals[limit.outcome].marginal(x)
+            cross = correlation[limit.outcome, places]
+            slopes = torch.linalg.solve(correlation[places][:, places], cross)
+            share = 1.0 - cross @ slopes
+            for slope, (middle, variance) in zip(slopes, given.values(), strict=True):
+                mean = mean + slope * sd * middle
+                share = share + slope.square() * variance
+            total = total + limit.log_probability(mean, sd * share.clamp_min(1e-6).sqrt())
         return total
 
 
@@ -286,6 +327,24 @@ def _log_feasibility(surrogate: Surrogate, limits: Sequence[Limit], x: Tensor) -
         mean, variance = surrogate.outcomes[surrogate.problem.outcomes[limit.outcome]].process.marginal(x)
         total = total + limit.log_probability(mean, variance.sqrt())
     return total
+
+
+def _collecting(surrogate: Surrogate, limits: Sequence[Limit], feasibility: Matrix) -> Term | None:
+    """Return the log of what the posterior mean gains over the best known, where all limits hold for near certain."""
+    objective = surrogate.problem.objectives[0]
+    if len(surrogate.problem.objectives) > 1 or objective.goal is None:
+        return None
+    process = surrogate.outcomes[objective.name].process
+    sign = 1.0 if objective.goal == "maximize" else -1.0
+    means = sign * surrogate.posterior(surrogate.rows)[0][:, surrogate.problem.outcomes.index(objective.name)]
+    best = float(means[feasibility >= LIKELY].max())
+
+    def gain(x: Tensor) -> Tensor:
+        log_gain = log_fatplus(sign * process.marginal(x)[0] - best, tau=STEP)
+        short = (_log_feasibility(surrogate, limits, x) - math.log(SURE)).clamp_max(0.0)
+        return log_gain + PENALTY * short
+
+    return gain
 
 
 def _viability_term(viability: Viability, x: Tensor) -> Tensor:

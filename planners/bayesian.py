@@ -29,6 +29,9 @@ from athanor.planners.surrogate import Surrogate, build
 NEW = 1e-3
 """Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
 
+COLLECT = 5 / 6
+"""Share of the budget after which known good results are refined and nothing new is explored."""
+
 DESIGN = 64
 """Length of the space-filling design the first points are taken from."""
 
@@ -41,18 +44,28 @@ class BayesianPlanner(AskTell):
         seed: of the campaign; candidate k depends on it and on k.
         initial: points of the initial design; by default two more than there are parameters, at least four.
         advice: log-priors from hypotheses, see `athanor.planners.advice`.
+        progress: share of the budget already used, from 0 to 1; None when there is no budget. Towards the end the
+            planner collects what it knows to be good (one objective to maximise or minimise).
     """
 
     kind: ClassVar[str] = "bayesian"
 
     def __init__(
-        self, problem: Problem, seed: int = 0, initial: int | None = None, advice: Iterable[Advice] = ()
+        self,
+        problem: Problem,
+        seed: int = 0,
+        initial: int | None = None,
+        advice: Iterable[Advice] = (),
+        progress: float | None = None,
     ) -> None:
         super().__init__(problem, seed)
         if initial is not None and (isinstance(initial, bool) or not isinstance(initial, int) or initial < 1):
             raise ValueError(f"initial must be a whole number of 1 or more, got {initial!r}")
         self.initial = max(4, len(problem.parameters) + 2) if initial is None else initial
         self.advice: tuple[Advice, ...] = tuple(item.validate_for(problem) for item in advice)
+        if progress is not None and not 0.0 <= progress <= 1.0:
+            raise ValueError(f"progress must lie between 0 and 1, got {progress!r}")
+        self.progress = progress
         self._space = Space(problem)
         self._fitted: tuple[str, Surrogate] | None = None
 
@@ -95,6 +108,7 @@ class BayesianPlanner(AskTell):
                 self.advice,
                 number,
                 seed % 2**31,
+                collecting=self.progress is not None and self.progress >= COLLECT,
             )
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
@@ -148,7 +162,9 @@ class BayesianPlanner(AskTell):
             parts.append(f"{name} {p.mean:.4g} ± {p.sd:.2g}{f' {unit}' if unit else ''}")
         text = f"The model expects {', '.join(parts)} here"
         best = self._best_from(surrogate)
-        if chosen.method == "qLogProbabilityOfFeasibility":
+        if chosen.method == "posterior mean":
+            text += "; little of the budget is left, and of all points that should meet every constraint it is the best"
+        elif chosen.method == "qLogProbabilityOfFeasibility":
             text += "; no point known is likely to meet all constraints yet, and this one is the likeliest to"
         elif len(self._problem.objectives) > 1:
             text += f"; this adds most, in expectation, to what the {len(best)} best compromises cover together"
@@ -201,12 +217,16 @@ class BayesianPlanner(AskTell):
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON types."""
         advice = [item.model_dump(mode="json") for item in self.advice]
-        return {**super().to_dict(), "initial": self.initial, "advice": advice}
+        return {**super().to_dict(), "initial": self.initial, "advice": advice, "progress": self.progress}
 
     @classmethod
     def _options(cls, data: Mapping[str, Any]) -> dict[str, Any]:
         items: Sequence[Any] = data["advice"]
-        return {"initial": data["initial"], "advice": [Advice.model_validate(item) for item in items]}
+        return {
+            "initial": data["initial"],
+            "advice": [Advice.model_validate(item) for item in items],
+            "progress": data.get("progress"),
+        }
 
 
 @contextmanager

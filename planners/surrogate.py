@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,19 +16,35 @@ import torch
 from scipy.special import log_ndtr
 from torch import Tensor
 
-from athanor.planners.hyperparameters import FitFailed, Hyperparameters, Matrix, fit, last_resort
+from athanor.planners.hyperparameters import (
+    FitFailed,
+    Hyperparameters,
+    Matrix,
+    correlation,
+    fit,
+    last_resort,
+    squared_gaps,
+)
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
 from athanor.planners.process import Process
 from athanor.planners.protocol import Observation, Predicted
 from athanor.planners.space import Space
 
-LOG_ODDS = 3.0
-"""By how much the log evidence of a logarithmic scale must exceed that of the plain one to be taken."""
+LOG_ODDS = {"plain": 0.0, "log": 3.0, "saturating": 3.0, "logit": 6.0}
+"""By how much the log evidence of a scale must exceed that of the plain one to be taken: more for one whose ends were
+placed by the data."""
 
-NAMES = {"log": "logarithmic", "saturating": "saturating logarithmic"}
+Kind = Literal["plain", "log", "saturating", "logit"]
+NAMES = {"log": "logarithmic", "saturating": "saturating logarithmic", "logit": "logit"}
 LEAST = 5
 EDGE = 0.03
-"""How far above the largest outcome, as a share of their range, a saturating scale ends."""
+"""How far beyond the largest (and smallest) outcome, as a share of their range, a scale with an edge ends."""
+
+DOUBT = 4.0
+"""Points' worth of evidence that two outcomes have nothing to do with each other."""
+
+QUADRATURE = 32
+"""Nodes for moments that have no closed form."""
 
 LOG_SPAN = 3.0
 """Ratio of largest to smallest outcome below which a logarithmic scale is not considered."""
@@ -36,15 +52,19 @@ LOG_SPAN = 3.0
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale an outcome y is modelled on: (t − shift) / spread, with t = y, log(y − edge) or −log(edge − y).
+    """The scale an outcome y is modelled on: (t − shift) / spread, with t = y or one of
 
-    The logarithms stretch an outcome that spans orders of magnitude above 0 (edge 0), or that saturates below a
-    largest value (edge a little above it). All three increase with y.
+    - log: log(y − floor), floor 0, for an outcome that spans orders of magnitude;
+    - saturating: −log(edge − y), edge a little above the largest, for one that saturates there;
+    - logit: log(y − floor) − log(edge − y), for one that saturates at both ends.
+
+    All increase with y.
     """
 
-    kind: Literal["plain", "log", "saturating"]
+    kind: Kind
     shift: float
     spread: float
+    floor: float = 0.0
     edge: float = 0.0
 
     @property
@@ -56,23 +76,34 @@ class Scale:
         """Map outcomes to t."""
         if self.kind == "plain":
             return y
-        return np.log(y - self.edge) if self.kind == "log" else -np.log(self.edge - y)
+        t = 0.0 if self.kind == "saturating" else np.log(y - self.floor)
+        return t if self.kind == "log" else t - np.log(self.edge - y)
 
     def log_slope(self, y: Matrix) -> Matrix:
         """Return log dt/dy."""
         if self.kind == "plain":
             return np.zeros_like(y)
-        return -np.log(y - self.edge) if self.kind == "log" else -np.log(self.edge - y)
+        if self.kind == "log":
+            return -np.log(y - self.floor)
+        slope = -np.log(self.edge - y)
+        return slope if self.kind == "saturating" else slope - np.log(y - self.floor) + math.log(self.edge - self.floor)
+
+    @property
+    def unit(self) -> float:
+        """One spread in the middle, in the outcome's unit."""
+        z = torch.tensor([-0.5, 0.5], dtype=torch.double)
+        low, high = self.from_model(z).tolist()
+        return float(high - low)
 
     def to_model(self, y: Any) -> Any:
         """Map outcomes to the model's scale."""
         return (self.stretch(y) - self.shift) / self.spread
 
     def bound(self, value: float) -> float:
-        """Map a bound to the model's scale; beyond the edge of a stretched scale it is infinite."""
-        if self.kind == "log" and value <= self.edge:
+        """Map a bound to the model's scale; at or beyond an end of a stretched scale it is infinite."""
+        if self.kind in ("log", "logit") and value <= self.floor:
             return -math.inf
-        if self.kind == "saturating" and value >= self.edge:
+        if self.kind in ("saturating", "logit") and value >= self.edge:
             return math.inf
         return float(self.to_model(value))
 
@@ -81,17 +112,26 @@ class Scale:
         t = z * self.spread + self.shift
         if self.kind == "plain":
             return t
-        return self.edge + torch.exp(t) if self.kind == "log" else self.edge - torch.exp(-t)
+        if self.kind == "logit":
+            return self.floor + (self.edge - self.floor) * torch.sigmoid(t)
+        return self.floor + torch.exp(t) if self.kind == "log" else self.edge - torch.exp(-t)
 
     def moments(self, mean: Matrix, variance: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and sd in the outcome's unit of a normal belief on the model's scale."""
+        if self.kind == "logit":
+            nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
+            z = mean[..., None] + np.sqrt(variance)[..., None] * nodes
+            y = self.from_model(torch.as_tensor(z)).numpy()
+            share = weights / weights.sum()
+            middle = y @ share
+            return middle, np.sqrt(np.square(y - middle[..., None]) @ share)
         m, v = mean * self.spread + self.shift, variance * self.spread**2
         if self.kind == "plain":
             return m, np.sqrt(v)
         v = np.minimum(v, 4.0)
-        sign = 1.0 if self.kind == "log" else -1.0
+        sign, origin = (1.0, self.floor) if self.kind == "log" else (-1.0, self.edge)
         size = np.exp(sign * m + 0.5 * v)
-        return self.edge + sign * size, size * np.sqrt(np.expm1(v))
+        return origin + sign * size, size * np.sqrt(np.expm1(v))
 
 
 @dataclass(frozen=True)
@@ -111,6 +151,7 @@ class Surrogate:
     problem: Problem
     space: Space
     outcomes: dict[str, OutcomeModel]
+    correlation: Matrix
     rows: Matrix
     observations: list[Observation]
     notes: list[str] = field(default_factory=list)
@@ -191,29 +232,74 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
     outcomes: dict[str, OutcomeModel] = {}
     notes: list[str] = []
     fallback: str | None = None
+    measured: dict[str, dict[int, float]] = {}
     for name in problem.outcomes:
         having = [o for o in observations if name in o.outcomes]
         if len(having) < 2:
             raise FitFailed(f"{name} has {len(having)} observations; a model needs 2")
         rows = space.encode([o.values for o in having])
         y = np.array([o.outcomes[name].mean for o in having])
-        scale, hyperparameters, draws, failure = _fit_outcome(space, rows, y, _variances(having, name))
+        scale, hyperparameters, draws, failure = _fit_outcome(
+            space, rows, y, _variances(having, name), _levels(problem, name)
+        )
         if failure is not None:
             fallback = f"fixed hyper-parameters for {name} ({failure})"
         if not scale.is_linear:
             notes.append(f"{name} is modelled on a {NAMES[scale.kind]} scale")
         process = Process.build(rows, scale.to_model(y), draws, space.groups)
         outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
+        measured[name] = {
+            i: scale.to_model(o.outcomes[name].mean) for i, o in enumerate(observations) if name in o.outcomes
+        }
     complete = list(observations)
+    rows = space.encode([o.values for o in complete])
     return Surrogate(
         problem=problem,
         space=space,
         outcomes=outcomes,
-        rows=space.encode([o.values for o in complete]),
+        correlation=_correlation(space, rows, outcomes, measured),
+        rows=rows,
         observations=complete,
         notes=notes,
         fallback=fallback,
     )
+
+
+def _correlation(
+    space: Space, rows: Matrix, outcomes: Mapping[str, OutcomeModel], measured: Mapping[str, Mapping[int, float]]
+) -> Matrix:
+    """Return the correlation (m, m) of the outcomes' processes, each pair judged by the points that have both.
+
+    That is the cosine between the two fitted functions in the space of functions of their mean kernel, which leaves out
+    what is noise; a correlation seen in a few points only is drawn towards 0. Where outcomes trade off, a point
+    that may be good in one and may be good in the other is hardly ever good in both.
+    """
+    names = list(outcomes)
+    gaps = squared_gaps(rows, space.groups)
+    found = np.eye(len(names))
+    for i, a in enumerate(names):
+        for j, b in enumerate(names[:i]):
+            both = sorted(set(measured[a]) & set(measured[b]))
+            if len(both) < LEAST:
+                continue
+            kernels, weights = [], []
+            for name in (a, b):
+                fitted = outcomes[name].hyperparameters
+                own = correlation(np.tensordot(fitted.lengths**-2, gaps[:, both][:, :, both], axes=1))[0]
+                place = [sorted(measured[name]).index(k) for k in both]
+                covariance = fitted.scale * own + np.diag(fitted.noise[place])
+                y = np.array([measured[name][k] for k in both])
+                weights.append(np.linalg.solve(covariance, y - fitted.mean))
+                kernels.append(own)
+            kernel = 0.5 * (kernels[0] + kernels[1])
+            size = float(weights[0] @ kernel @ weights[0]) * float(weights[1] @ kernel @ weights[1])
+            if size > 0:
+                distinct = len(np.unique(rows[both], axis=0))
+                share = distinct / (distinct + DOUBT)
+                found[i, j] = found[j, i] = share * float(weights[0] @ kernel @ weights[1]) / math.sqrt(size)
+    # Pairs judged one by one may contradict one another.
+    least = float(np.linalg.eigvalsh(found)[0])
+    return found if least > 1e-3 else (found + (1e-3 - least) * np.eye(len(names))) / (1.0 + 1e-3 - least)
 
 
 def _variances(observations: Sequence[Observation], name: str) -> Matrix | None:
@@ -225,30 +311,43 @@ def _variances(observations: Sequence[Observation], name: str) -> Matrix | None:
     return np.maximum(np.square(known), 0.05 * np.mean(np.square(known)))
 
 
-def _candidate_scales(y: Matrix) -> list[tuple[Literal["plain", "log", "saturating"], float]]:
-    """Return the scales worth trying, with their edges; stretched ones need enough points to tell."""
-    scales: list[tuple[Literal["plain", "log", "saturating"], float]] = [("plain", 0.0)]
+def _levels(problem: Problem, name: str) -> list[float]:
+    """Return the values of an outcome that are asked about: bounds and a target."""
+    limits = [b for c in problem.outcome_constraints if c.name == name for b in (c.lower, c.upper)]
+    limits += [o.target for o in problem.objectives if o.name == name]
+    return [level for level in limits if level is not None]
+
+
+def _candidate_scales(y: Matrix, levels: Sequence[float]) -> list[Scale]:
+    """Return the scales worth trying, neither shifted nor spread; stretched ones need enough points to tell.
+
+    Their ends lie beyond every outcome seen and every level asked about, which would else be out of reach for ever.
+    """
+    scales = [Scale("plain", 0.0, 1.0)]
     if len(y) < LEAST:
         return scales
-    low, middle, high = (float(q) for q in np.quantile(y, [0.0, 0.5, 1.0]))
-    if low > 0 and high > LOG_SPAN * low:
-        scales.append(("log", 0.0))
+    middle = float(np.median(y))
+    low, high = min(*y.tolist(), *levels), max(*y.tolist(), *levels)
+    reach = EDGE * (high - low)
+    if y.min() > 0 and y.max() > LOG_SPAN * y.min():
+        scales.append(Scale("log", 0.0, 1.0))
     if high - middle < (middle - low) / 2:
-        scales.append(("saturating", high + EDGE * (high - low)))
+        scales.append(Scale("saturating", 0.0, 1.0, edge=high + reach))
+    if reach > 0:
+        scales.append(Scale("logit", 0.0, 1.0, floor=low - reach, edge=high + reach))
     return scales
 
 
 def _fit_outcome(
-    space: Space, rows: Matrix, y: Matrix, variances: Matrix | None
+    space: Space, rows: Matrix, y: Matrix, variances: Matrix | None, levels: Sequence[float]
 ) -> tuple[Scale, Hyperparameters, list[Hyperparameters], str | None]:
     choices: list[tuple[float, Scale, Hyperparameters, list[Hyperparameters]]] = []
     failure = "no fit"
-    for kind, edge in _candidate_scales(y):
-        raw = Scale(kind, 0.0, 1.0, edge)
+    for raw in _candidate_scales(y, levels):
         t = raw.stretch(y)
         spread = float(np.std(t, ddof=1))
         size = max(1e-300, float(np.abs(t).max()))
-        scale = Scale(kind, float(np.mean(t)), spread if spread > 1e-9 * size else 1.0, edge)
+        scale = replace(raw, shift=float(np.mean(t)), spread=spread if spread > 1e-9 * size else 1.0)
         slope = raw.log_slope(y)
         noise = None if variances is None else variances * np.exp(2.0 * slope) / scale.spread**2
         try:
@@ -258,7 +357,7 @@ def _fit_outcome(
             continue
         # The evidence of y itself: the density on the model's scale times the derivative of the scale.
         evidence = found.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
-        choices.append((evidence - (0.0 if scale.is_linear else LOG_ODDS), scale, found, draws))
+        choices.append((evidence - LOG_ODDS[scale.kind], scale, found, draws))
     if choices:
         _, scale, found, draws = max(choices, key=lambda c: c[0])
         return scale, found, draws, None
