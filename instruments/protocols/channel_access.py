@@ -1,0 +1,294 @@
+"""EPICS Channel Access.
+
+A signal's address is a PV name. A controller's address lists where its IOCs are searched for: hosts, each with a port
+where it is not 5064, apart by blanks; it holds for this controller alone, whatever `EPICS_CA_ADDR_LIST` says. What no
+profile can say is process-wide and comes from the environment: `EPICS_CA_MAX_ARRAY_BYTES`, `EPICS_CA_REPEATER_PORT`.
+
+Options of a controller: `probe` (needed: a PV that is always there, by which the line is judged) and `silence_s` (how
+long an IOC may be silent before it is asked and, five seconds later, given up; 30 by default).
+Option of a signal: `put`, either `callback` (the default: a write is done when the record has been processed) or
+`plain` (when the IOC has taken it), for records whose processing lasts as long as the motion, like motor or busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from athanor.instruments.protocols import epics, libca
+from athanor.instruments.protocols.client import (
+    NotConnected,
+    Option,
+    Quality,
+    Reading,
+    Refused,
+    SignalError,
+    SignalSpec,
+    TimedOut,
+    Value,
+    WrongType,
+    late,
+    library,
+    typed,
+)
+from athanor.instruments.protocols.fitting import bounds, real, whole
+
+STRING_BYTES = 39
+CLOSE_S = 1.0
+SEARCH_S = 2.0
+"""libca searches ever less often; after this time a search begins anew."""
+REJOIN_S = 0.5
+WHOLE = {
+    libca.SHORT: bounds(16, is_signed=True),
+    libca.ENUM: bounds(16, is_signed=False),
+    libca.CHAR: bounds(8, is_signed=False),
+    libca.LONG: bounds(32, is_signed=True),
+}
+
+
+class ChannelAccessClient:
+    """The IOCs behind one address list. See the module for addresses and options."""
+
+    def __init__(self, address: str, options: Mapping[str, Option], name: str) -> None:
+        self.address = address
+        self._name = name
+        self._probe = epics.probe(options, ("silence_s",))
+        silence_s = options.get("silence_s", 30.0)
+        if isinstance(silence_s, (bool, str)) or not silence_s > 0:
+            raise ValueError(f"silence_s is {silence_s!r}; give seconds above 0")
+        self._environment = {
+            "EPICS_CA_ADDR_LIST": epics.hosts(address),
+            "EPICS_CA_AUTO_ADDR_LIST": "NO",
+            "EPICS_CA_NAME_SERVERS": "",
+            "EPICS_CA_CONN_TMO": repr(float(silence_s)),
+        }
+        self._context: libca.Context | None = None
+        self._channels: dict[str, libca.Channel] = {}
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the probe is there, and every PV that was there once."""
+        return self._is_found and not self._lost()
+
+    @property
+    def _is_found(self) -> bool:
+        channel = self._channels.get(self._probe)
+        return channel is not None and channel.is_up
+
+    async def connect(self, deadline_s: float) -> None:
+        """Open the line and find the probe."""
+        if not await self._find(self._probe, _now() + deadline_s):
+            raise NotConnected(
+                self._name,
+                "",
+                f"no IOC at {self.address} answered for the PV {self._probe!r} within {deadline_s:g} s",
+                "check that the IOC runs, its address and the option probe",
+            )
+
+    async def read(self, signal: SignalSpec, deadline_s: float) -> Reading:
+        """Read a PV, with the IOC's time and the alarm as quality."""
+        end = _now() + deadline_s
+        channel = await self._reach(signal, signal.address("read"), end, deadline_s)
+        try:
+            async with asyncio.timeout_at(end):
+                return _reading(signal, await channel.get(_kind_to_read(signal, channel)))
+        except TimeoutError as error:
+            raise late(signal, deadline_s, "read") from error
+        except libca.CaGone as error:
+            raise self._gone(signal, "the IOC went away before it answered") from error
+        except libca.CaError as error:
+            raise Refused.on(signal, f"the IOC does not answer: {error}", "check the record") from error
+
+    async def write(self, signal: SignalSpec, value: Value, deadline_s: float) -> None:
+        """Write a PV; the signal's option `put` says when that is done."""
+        name = signal.address("write")
+        value = typed(signal, value)
+        is_plain = epics.is_plain_put(signal)
+        end = _now() + deadline_s
+        channel = await self._reach(signal, name, end, deadline_s)
+        try:
+            async with asyncio.timeout_at(end):
+                kind, raw = _to_write(signal, channel, value)
+                await (channel.put_plain(kind, raw) if is_plain else channel.put(kind, raw))
+        except TimeoutError as error:
+            raise late(signal, deadline_s, "write") from error
+        except libca.CaGone as error:
+            raise self._gone(signal, "the IOC went away before it confirmed: it may have taken effect") from error
+        except libca.CaError as error:
+            raise Refused.on(
+                signal, f"the IOC refuses {value!r}: {error}", "check the record and who may write it"
+            ) from error
+
+    async def close(self) -> None:
+        """Let go of every PV."""
+        context, self._context = self._context, None
+        self._channels.clear()
+        if context is None:
+            return
+        closed = asyncio.Event()
+
+        def end() -> None:
+            context.close()
+            context.tell(closed.set)
+
+        # Before an IOC that hangs, libca waits for half a minute; nobody else needs to.
+        threading.Thread(target=end, name=f"closing {self._name}", daemon=True).start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await closed.wait()
+
+    # -- finding PVs ------------------------------------------------------------------------------------------------
+
+    async def _reach(self, signal: SignalSpec, name: str, end: float, deadline_s: float) -> libca.Channel:
+        channel = await self._find(name, end)
+        if channel is not None:
+            return channel
+        if self._is_found and not self._channels[name].was_up:
+            raise TimedOut.on(
+                signal,
+                f"no IOC at {self.address} answered for the PV {name!r} within {deadline_s:g} s; nothing was sent",
+                "correct the PV's name, or check that its IOC runs",
+            )
+        raise self._gone(signal, f"no IOC answered for the PV {name!r} within {deadline_s:g} s; nothing was sent")
+
+    def _gone(self, signal: SignalSpec, detail: str) -> SignalError:
+        return NotConnected.on(signal, f"{detail} ({self._name} at {self.address})", "check that the IOC runs")
+
+    async def _find(self, name: str, end: float) -> libca.Channel | None:
+        """The PV's channel when it is up by then. One that is down for a while is searched for anew."""
+        while True:
+            channel: libca.Channel | None = None
+            try:
+                async with asyncio.timeout_at(end):
+                    channel = self._channel(name, await self._open())
+                    if channel.is_up:
+                        return channel
+                async with asyncio.timeout_at(min(end, channel.born + SEARCH_S)):
+                    await channel.up()
+                await self._rejoin(end)
+                return channel
+            except TimeoutError:
+                if _now() >= end:
+                    return None
+            except libca.CaGone:  # somebody else searches for it anew
+                if self._context is None:
+                    return None
+
+    def _channel(self, name: str, context: libca.Context) -> libca.Channel:
+        if name not in self._channels:
+            self._channels[name] = libca.Channel.open(context, name)
+        elif not self._channels[name].is_up:
+            # What went away with it, comes back with it.
+            for lost in [name, *(channel.name for channel in self._lost())]:
+                channel = self._channels[lost]
+                if not channel.is_up and _now() > channel.born + SEARCH_S:
+                    channel.close()
+                    self._channels[lost] = libca.Channel.open(context, lost, channel.was_up)
+        return self._channels[name]
+
+    def _lost(self) -> list[libca.Channel]:
+        return [channel for channel in list(self._channels.values()) if channel.was_up and not channel.is_up]
+
+    async def _rejoin(self, end: float) -> None:
+        """After an outage, give the other PVs a moment to come back too."""
+        with suppress(TimeoutError, libca.CaGone):
+            async with asyncio.timeout_at(min(end, _now() + REJOIN_S)):
+                await asyncio.gather(*(channel.up() for channel in self._lost()))
+
+    async def _open(self) -> libca.Context:
+        async with self._opening:
+            if self._context is None:
+                cadef = library("epicscorelibs.ca.cadef", "epics", self._name)
+                dbr = library("epicscorelibs.ca.dbr", "epics", self._name)
+                loop = asyncio.get_running_loop()
+                # In a thread, because libca looks up the hosts' names.
+                making = loop.run_in_executor(None, libca.Context, cadef, dbr, self._environment, self._probe, loop)
+                try:
+                    self._context = await asyncio.shield(making)
+                except asyncio.CancelledError:
+                    making.add_done_callback(_discard)
+                    raise
+                self._channels = {self._probe: self._context.first}
+            return self._context
+
+
+def _discard(making: asyncio.Future[libca.Context]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# -- values ---------------------------------------------------------------------------------------------------------
+
+
+def _kind(signal: SignalSpec, channel: libca.Channel) -> int:
+    """The PV's own type, if the signal can have a value of it. Raises `WrongType`."""
+    kind = channel.kind
+    if kind not in range(len(libca.KINDS)):
+        raise WrongType.on(signal, "the PV has no type that can be read or written", "correct the address")
+    if channel.count != 1 and not (kind == libca.CHAR and signal.type == "str"):
+        raise WrongType.on(signal, f"the PV is an array of {channel.count}", "give the address of a single value")
+    fits = {
+        "str": kind in (libca.STRING, libca.ENUM, libca.CHAR),
+        "float": kind not in (libca.STRING, libca.ENUM),
+        "int": kind != libca.STRING,
+        "bool": kind != libca.STRING,
+    }
+    if not fits[signal.type]:
+        raise WrongType.on(
+            signal, f"the PV is a {libca.KINDS[kind]}, not a {signal.type}", "correct `type:` or the address"
+        )
+    return kind
+
+
+def _kind_to_read(signal: SignalSpec, channel: libca.Channel) -> int:
+    kind = _kind(signal, channel)
+    if signal.type != "str":
+        return kind
+    return libca.LONG_STRING if kind == libca.CHAR else libca.STRING  # a choice is asked for by its word
+
+
+def _reading(signal: SignalSpec, raw: Any) -> Reading:
+    known = 0 <= raw.status < len(epics.STATUSES)
+    alarm = epics.Alarm(raw.severity, epics.STATUSES[raw.status] if known else f"status {raw.status}")
+    at = epics.stamp(raw.timestamp if raw.timestamp > libca.EPOCH else 0.0)
+    try:
+        value = typed(signal, raw)
+    except WrongType:
+        if alarm.quality is not Quality.BAD:
+            raise
+        return Reading(None, at, alarm.quality, alarm.detail)
+    return Reading(value, at, alarm.quality, alarm.detail)
+
+
+def _to_write(signal: SignalSpec, channel: libca.Channel, value: Value) -> tuple[int, Any]:
+    """The value as libca is to send it: its type and itself."""
+    kind = _kind(signal, channel)
+    if not channel.is_writable:
+        raise Refused.on(signal, "the IOC gives no leave to write", "see the IOC's access security")
+    if isinstance(value, str):
+        if kind == libca.CHAR:
+            return kind, _bytes(signal, channel, value)
+        if len(value.encode()) > STRING_BYTES:
+            raise Refused.on(signal, f"{value!r} is longer than {STRING_BYTES} bytes", "shorten it")
+        return libca.STRING, value
+    if kind in WHOLE:
+        return kind, whole(signal, value, *WHOLE[kind], f"a {libca.KINDS[kind]}")
+    if kind == libca.FLOAT:
+        return kind, real(signal, float(value), "a float", single=True)
+    return kind, epics.double(signal, float(value) if isinstance(value, bool) else value)
+
+
+def _bytes(signal: SignalSpec, channel: libca.Channel, text: str) -> list[int]:
+    """A long string as the bytes of an array, closed by a zero."""
+    data = [*text.encode(), 0]
+    if len(data) > channel.count:
+        raise Refused.on(signal, f"{len(data)} bytes do not fit into the PV's {channel.count}", "shorten it")
+    return data
