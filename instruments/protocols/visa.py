@@ -117,6 +117,8 @@ class VisaLine:
             self._await_data(wait_s)
             # Not `read`: it warns of an answer that a bus ends by its own signal instead of by a character.
             raw: bytes = self._resource.read_raw()
+            if not raw:  # pyvisa-sim opens what does not exist, and answers nothing
+                raise LineBroken("nothing is there")
             return raw.decode(errors="replace").removesuffix(self._end)
 
         return await self._call(read, wait_s)
