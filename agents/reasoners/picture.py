@@ -19,7 +19,7 @@ class Change(_Record):
     """The predicted change of an outcome from `low` to `high` of one parameter, the others at the base point.
 
     `change` and `sd` (of the belief about it) are in the outcome's unit; `importance` is the parameter's first-order
-    Sobol index, or another share between 0 and 1.
+    Sobol index, or another share between 0 and 1. `source` says whose belief it is.
     """
 
     outcome: str
@@ -29,6 +29,7 @@ class Change(_Record):
     change: float
     sd: float = Field(ge=0.0)
     importance: float = Field(default=0.0, ge=0.0)
+    source: str = "the surrogate"
 
     @property
     def probability_up(self) -> float:

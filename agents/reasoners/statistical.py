@@ -33,6 +33,7 @@ from athanor.agents.hypotheses.contrast import compile_claim
 from athanor.agents.hypotheses.statements import describe, quantity
 from athanor.agents.reasoners.picture import Change, Pair, Picture, normal_cdf, read_picture
 from athanor.agents.reasoners.protocol import Proposal, Proposals, Seen, Situation
+from athanor.agents.reasoners.screening import is_decided, screened
 
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 SHRINK = 0.9
 """How much of the surrogate's certainty is believed: a probability p becomes ½ + 0.9 (p − ½), within 0.05..0.95."""
 
-DECIDED = 0.9
-"""Direction probability from which the rival is "it does not matter" rather than "it is the other way round"."""
+TORN = 2.0 / 3.0
+"""Direction probability below which a parameter that matters may have its best level in between."""
 
 MATTERS = 0.3
 """Importance from which a parameter without a direction is asked about at the base point."""
@@ -119,7 +120,8 @@ class StatisticalReasoner:
             return
         seen = [item for item in situation.observations if item.status == "completed" and item.outcomes]
         cites = tuple(item.id for item in seen)
-        ranked = sorted(picture.changes, key=lambda change: (-_worth(change), change.outcome, change.parameter))
+        changes = screened(picture.changes, problem, seen)
+        ranked = sorted(changes, key=lambda change: (-_worth(change), change.outcome, change.parameter))
         for change in ranked:
             if (change.outcome, change.parameter) not in asked.effects:
                 within = _within_reach(change, situation, problem)
@@ -243,7 +245,7 @@ def _effect_question(
     unit = problem.unit(change.outcome)
     low, high = (problem.parameter(change.parameter).validate_value(level) for level in (change.low, change.high))
     told = (
-        f"After {len(seen)} observations the surrogate expects {quantity(change.change, unit, sign=True)} "
+        f"After {len(seen)} observations {change.source} expects {quantity(change.change, unit, sign=True)} "
         f"± {quantity(change.sd, unit)} for this change"
     )
 
@@ -273,7 +275,7 @@ def _effect_question(
         text,
         cites,
     )
-    if max(up, 1.0 - up) >= DECIDED:
+    if is_decided(change):  # then the rival is "it does not matter" rather than "it is the other way round"
         return [effect(rising), nothing]
     return [nothing, effect(rising)] if within > 0.5 else [effect(rising), effect(not rising)]
 
@@ -283,14 +285,15 @@ def _peak_question(
 ) -> list[Draft] | None:
     """For a parameter that matters without rising or falling throughout: is leaving the base point's level a loss?
 
-    None where the ends differ clearly, the parameter hardly matters, or "loss" has no single meaning.
+    None where a direction is likelier than two to one (asking for it then teaches more), the parameter hardly matters,
+    or "loss" has no single meaning.
     """
     parameter, base = problem.parameter(change.parameter), situation.base_point
     goal = next((item.goal for item in problem.objectives if item.name == change.outcome), None)
-    is_decided = max(change.probability_up, 1.0 - change.probability_up) >= DECIDED
+    is_torn = max(change.probability_up, 1.0 - change.probability_up) < TORN
     if base is None or goal is None or len(problem.objectives) > 1 or parameter.kind == "categorical":
         return None
-    if is_decided or change.importance < MATTERS:
+    if not is_torn or change.importance < MATTERS:
         return None
     here = parameter.validate_value(base[change.parameter])
     ends = [parameter.validate_value(level) for level in (change.low, change.high)]
@@ -300,7 +303,7 @@ def _peak_question(
     unit = problem.unit(change.outcome)
     expected = f"{quantity(change.change, unit, sign=True)} ± {quantity(change.sd, unit)}"
     text = (
-        f"{change.parameter} explains {change.importance:.0%} of what the surrogate sees in {change.outcome}, yet it "
+        f"{change.parameter} explains {change.importance:.0%} of what {change.source} sees in {change.outcome}, yet it "
         f"expects only {expected} between its ends: the best may lie between them."
     )
     loss = Effect(

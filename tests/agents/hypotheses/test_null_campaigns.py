@@ -2,22 +2,22 @@
 
 Each campaign is run end to end by the code that runs real ones: exploration, effects, the statistical reasoner choosing
 claims from those noisy effects, registration with its share of α, sequential blocks, verdicts, and again until the
-budget is spent. Only two parts are stand-ins, for speed: the laboratory is a formula plus normal noise, and the effects
-come from a linear model fitted by least squares instead of the Gaussian process. Exploration visits the corners of the
-cube (12 runs); with as many runs spread uniformly the planted effect is found less often (about 0.6), because the
-reasoner then often asks about another parameter first. The error rates do not depend on that.
+budget is spent. Exploration visits the points of the planners' own scrambled Sobol design. Two parts are stand-ins, for
+speed: the laboratory is a formula plus normal noise, and the effects come from a linear model fitted by least squares.
+`simulate(…, surrogate=True)` puts the planner's own surrogate in its place (half a second per fit).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import beta
 
-from athanor.agents.hypotheses.claims import AnyClaim, Effect, Level
+from athanor.agents.hypotheses.claims import AnyClaim, Effect, Irrelevance, Level
 from athanor.agents.hypotheses.evidence import log_e_pair
 from athanor.agents.hypotheses.families import elond_level
 from athanor.agents.hypotheses.registration import RegistrationBody, register, shares_design
@@ -25,6 +25,7 @@ from athanor.agents.hypotheses.verdicts import Block, Verdict, ride, update
 from athanor.agents.reasoners.protocol import Known, Proposal, Seen, Situation
 from athanor.agents.reasoners.statistical import StatisticalReasoner
 from athanor.planners.problem import Continuous, Objective, Problem
+from athanor.planners.sobol import SobolPlanner
 
 CAMPAIGNS = 2000
 BUDGET = 40
@@ -42,6 +43,20 @@ def lower_bound(events: int, trials: int) -> float:
     return 0.0 if events == 0 else float(beta.ppf(0.05, events, trials - events + 1))
 
 
+DESIGNS = 64
+"""Different Sobol designs; the noise differs in every campaign."""
+
+
+@cache
+def sobol(seed: int) -> tuple[tuple[float, ...], ...]:
+    """The first points of the planners' space-filling design."""
+    points = SobolPlanner(PROBLEM, seed=seed).suggest(32)
+    return tuple(tuple(float(point.values[name]) for name in PROBLEM.names) for point in points)
+
+
+CORNERS = tuple((float(i & 1), float(i >> 1 & 1), float(i >> 2 & 1)) for i in (0, 3, 5, 6, 1, 2, 4, 7)) * 2
+
+
 @dataclass
 class SimulatedCampaign:
     """One campaign on y = slope · a + noise(sd 1), in which each run is one draw."""
@@ -49,6 +64,9 @@ class SimulatedCampaign:
     seed: int
     slope: float = 0.0
     budget: int = BUDGET
+    exploration: int = EXPLORATION
+    at_corners: bool = False
+    surrogate: bool = False
     x: list[list[float]] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
     tested: list[tuple[AnyClaim, RegistrationBody, Verdict]] = field(default_factory=list)
@@ -62,8 +80,26 @@ class SimulatedCampaign:
         self.y.append(value)
         return value
 
-    def effects(self) -> tuple[dict[str, object], float]:
-        """Least squares on all data so far: change over each parameter's range, its standard error, residual sd."""
+    def effects(self) -> tuple[dict[str, object], dict[str, Level]]:
+        """What was learned from all data so far, and the best point."""
+        return self.learned() if self.surrogate else self.fitted()
+
+    def learned(self) -> tuple[dict[str, object], dict[str, Level]]:
+        """What the planner's surrogate says, as the loop reads it."""
+        from athanor.planners.bayesian import BayesianPlanner
+        from athanor.planners.diagnostics import effects
+        from athanor.planners.protocol import Observation
+
+        planner = BayesianPlanner(PROBLEM, seed=self.seed)
+        planner.ingest(
+            Observation(candidate_id=None, values=dict(zip(PROBLEM.names, x, strict=True)), outcomes={"y": y})
+            for x, y in zip(self.x, self.y, strict=True)
+        )
+        found = effects(planner).model_dump(mode="json")
+        return found, found["incumbent"]
+
+    def fitted(self) -> tuple[dict[str, object], dict[str, Level]]:
+        """Least squares: change over each parameter's range, its standard error, share of the squares."""
         x, y = np.asarray(self.x), np.asarray(self.y)
         design = np.column_stack([np.ones(len(x)), x])
         inverse = np.linalg.inv(design.T @ design)
@@ -83,16 +119,14 @@ class SimulatedCampaign:
             }
             for i, name in enumerate(PROBLEM.names)
         ]
-        return {"changes": changes}, noise
+        return {"changes": changes}, dict(zip(PROBLEM.names, self.x[int(np.argmax(y))], strict=True))
 
     def run(self, reasoner: StatisticalReasoner) -> None:
-        corners = [(i & 1, i >> 1 & 1, i >> 2 & 1) for i in (0, 3, 5, 6, 1, 2, 4, 7)]
-        for i in range(EXPLORATION):
-            self.measure([float(end) for end in corners[i % 8]])
+        points = CORNERS if self.at_corners else sobol(self.seed % DESIGNS)
+        for point in points[: self.exploration]:
+            self.measure(point)
         while self.left() >= 8:
-            effects, noise = self.effects()
-            best = int(np.argmax(self.y))
-            base: dict[str, Level] = dict(zip(PROBLEM.names, self.x[best], strict=True))
+            effects, base = self.effects()
             situation = Situation(
                 campaign_id="null",
                 ordinal=len(self.y),
@@ -100,7 +134,6 @@ class SimulatedCampaign:
                 problem=PROBLEM_JSON,
                 base_point=base,
                 effects=effects,
-                noise={"y": noise},
                 observations=tuple(
                     Seen(id=f"o{i}", values=dict(zip(PROBLEM.names, x, strict=True)), outcomes={"y": y})
                     for i, (x, y) in enumerate(zip(self.x, self.y, strict=True))
@@ -164,52 +197,80 @@ class SimulatedCampaign:
         return [Block(number=number, status="complete", statistic=r.design.statistic(outcome)) for r in registrations]
 
 
+def true_change(claim: Effect | Irrelevance, slope: float) -> float:
+    """The change the claim is about, on y = slope · a; its levels may fall from the base point to an end."""
+    return slope * (float(claim.high) - float(claim.low)) if claim.parameter == "a" else 0.0
+
+
+def is_planted(claim: AnyClaim, slope: float) -> bool:
+    """Whether it claims the planted change in its true direction."""
+    return isinstance(claim, Effect) and true_change(claim, slope) * (1 if claim.direction == "increases" else -1) > 0.0
+
+
 def is_false_support(claim: AnyClaim, slope: float) -> bool:
     """Whether supporting the claim is wrong on y = slope · a: every claim of a change is, but the planted one."""
-    if isinstance(claim, Effect):
-        return not (slope > 0.0 and claim.parameter == "a" and claim.direction == "increases")
-    # Irrelevance is a claim of no change: false only for a planted effect beyond its margin.
-    return claim.kind != "irrelevance" or (claim.parameter == "a" and abs(slope) >= claim.margin)
+    if isinstance(claim, Irrelevance):
+        return abs(true_change(claim, slope)) >= claim.margin
+    return not is_planted(claim, slope)
 
 
 def is_false_refutation(claim: AnyClaim, slope: float) -> bool:
-    if isinstance(claim, Effect):
-        return slope > 0.0 and claim.parameter == "a" and claim.direction == "increases"
-    return claim.kind == "irrelevance" and not (claim.parameter == "a" and abs(slope) > claim.margin)
+    if isinstance(claim, Irrelevance):
+        return abs(true_change(claim, slope)) <= claim.margin
+    return is_planted(claim, slope)
 
 
-def simulate(count: int, slope: float) -> list[SimulatedCampaign]:
+def simulate(
+    count: int,
+    slope: float,
+    budget: int = BUDGET,
+    exploration: int = EXPLORATION,
+    at_corners: bool = False,
+    surrogate: bool = False,
+) -> list[SimulatedCampaign]:
     reasoner = StatisticalReasoner()
-    campaigns = [SimulatedCampaign(seed, slope) for seed in range(count)]
+    campaigns = [SimulatedCampaign(seed, slope, budget, exploration, at_corners, surrogate) for seed in range(count)]
     for campaign in campaigns:
         campaign.run(reasoner)
-        assert len(campaign.y) <= BUDGET
+        assert len(campaign.y) <= budget
     return campaigns
+
+
+def supported(campaigns: Sequence[SimulatedCampaign], slope: float) -> int:
+    """In how many campaigns the planted effect was supported."""
+    return sum(any(v == "supported" and is_planted(c, slope) for c, _, v in x.tested) for x in campaigns)
+
+
+def falsely_supported(campaigns: Sequence[SimulatedCampaign], slope: float) -> int:
+    return sum(any(v == "supported" and is_false_support(c, slope) for c, _, v in x.tested) for x in campaigns)
+
+
+def falsely_refuted(campaigns: Sequence[SimulatedCampaign], slope: float) -> int:
+    return sum(any(v == "refuted" and is_false_refutation(c, slope) for c, _, v in x.tested) for x in campaigns)
 
 
 @pytest.mark.slow
 def test_null_campaigns_rarely_support_anything_false() -> None:
     campaigns = simulate(CAMPAIGNS, slope=0.0)
     assert sum(len(c.tested) for c in campaigns) >= 2 * CAMPAIGNS, "the reasoner hardly asked anything"
-    supported = sum(any(v == "supported" and is_false_support(c, 0.0) for c, _, v in x.tested) for x in campaigns)
-    refuted = sum(any(v == "refuted" and is_false_refutation(c, 0.0) for c, _, v in x.tested) for x in campaigns)
-    assert upper_bound(supported, CAMPAIGNS) <= 0.05
-    assert upper_bound(refuted, CAMPAIGNS) <= 0.05
+    assert upper_bound(falsely_supported(campaigns, 0.0), CAMPAIGNS) <= 0.05
+    assert upper_bound(falsely_refuted(campaigns, 0.0), CAMPAIGNS) <= 0.05
 
 
-def test_a_planted_effect_of_two_standard_deviations_is_supported_within_40_runs() -> None:
-    count = 400
-    campaigns = simulate(count, slope=2.0)
-    found = sum(
-        any(
-            v == "supported" and isinstance(c, Effect) and (c.parameter, c.direction) == ("a", "increases")
-            for c, _, v in campaign.tested
-        )
-        for campaign in campaigns
-    )
-    assert lower_bound(found, count) >= 0.80
-    wrong = sum(any(v == "supported" and is_false_support(c, 2.0) for c, _, v in x.tested) for x in campaigns)
-    assert upper_bound(wrong, count) <= 0.05
+def test_a_planted_effect_of_two_standard_deviations_is_supported_when_exploration_points_at_it() -> None:
+    campaigns = simulate(300, 2.0, at_corners=True)
+    assert lower_bound(supported(campaigns, 2.0), 300) >= 0.80
+    assert upper_bound(falsely_supported(campaigns, 2.0), 300) <= 0.05
+
+
+@pytest.mark.parametrize(("budget", "least"), [(40, 0.65), (60, 0.75)])
+def test_a_planted_effect_is_supported_after_exploration_by_sobol_points(budget: int, least: float) -> None:
+    """The bounds lie below what was measured; where the effect is missed, another knob was asked about first."""
+    campaigns = simulate(400, 2.0, budget)
+    assert lower_bound(supported(campaigns, 2.0), 400) >= least
+    assert upper_bound(falsely_supported(campaigns, 2.0), 400) <= 0.05
+    first = [x for x in campaigns if is_planted(x.tested[0][0], 2.0)]
+    assert lower_bound(supported(first, 2.0), len(first)) >= 0.80
 
 
 def first_crossings(log_e: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -72,6 +72,10 @@ def test_a_parameter_that_matters_without_a_direction_is_asked_about_at_the_base
     assert isinstance(loss.claim, Effect) and isinstance(rival.claim, Irrelevance) and rival.shares_runs_with == 0
     assert (loss.claim.low, loss.claim.high, loss.claim.direction) == (70.0, 120.0, "decreases")
     assert loss.prior == 0.8 and "80%" in loss.rationale
+    torn = effects["changes"][0]
+    leaning = {"changes": [{**torn, "change": 250.0}, *effects["changes"][1:]]}
+    direction = propose(situation, effects=leaning, base_point=middle)[0].claim  # likelier than two to one
+    assert isinstance(direction, Effect) and (direction.low, direction.high) == (30.0, 120.0)
     at_an_end = {**middle, "temperature": 120.0}
     assert isinstance(propose(situation, effects=effects, base_point=at_an_end)[0].claim, Irrelevance)
 
