@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -34,6 +35,13 @@ def loopback_only() -> Iterator[None]:
     socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
     yield
     socket.socket.connect = connect  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_forgotten() -> Iterator[None]:
+    """Find what the tests of a file forgot (open sockets and files, processes) while it is still this file's doing."""
+    yield
+    gc.collect()
 
 
 def end_processes(*folders: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ def test_the_report_says_what_the_ledger_says(
     assert len(data.best) == len(result["best"])
 
 
+@pytest.fixture
+def opened(home: Path) -> Iterator[Callable[[], Ledger]]:
+    """Opens the ledger that the commands use; it is closed with the test."""
+    with contextlib.ExitStack() as ledgers:
+        yield lambda: ledgers.enter_context(Ledger.open(home / "ledger.db", create=True))
+
+
 def ready(folder: Path, budget: int) -> None:
     """Write a campaign in which a person approves every experiment."""
     assert athanor("new", "mine.yaml", cwd=folder).returncode == 0
@@ -106,7 +114,9 @@ def ready(folder: Path, budget: int) -> None:
     (folder / "mine.yaml").write_text(text)
 
 
-def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: Path) -> None:
+def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(
+    home: Path, tmp_path: Path, opened: Callable[[], Ledger]
+) -> None:
     ready(tmp_path, 2)
     running = subprocess.Popen([*ATHANOR, "run", "mine.yaml"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
 
@@ -118,9 +128,8 @@ def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: P
             time.sleep(0.05)
 
     try:
-        file = home / "ledger.db"
-        wait_for(file.exists)
-        ledger = Ledger.open(file, create=True)
+        wait_for((home / "ledger.db").exists)
+        ledger = opened()
         wait_for(lambda: bool(ledger.campaigns()))
         campaign = ledger.campaigns()[0].id
         wait_for(lambda: bool(ledger.experiments(campaign, states=["proposed"])))
@@ -132,7 +141,7 @@ def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(home: Path, tmp_path: P
         _, said = running.communicate(timeout=60)
     finally:
         running.kill()
-        running.wait()
+        running.communicate()  # closes its pipe as well
     assert running.returncode == 3, said
     assert f"resume {campaign}" in said
     assert f"{first.id}@{first.revision[:8]}" in said
@@ -157,7 +166,7 @@ ON_ITS_TERMINAL = (
 """Take standard input as the controlling terminal, so that closing it is felt as closing a window is."""
 
 
-def test_a_closed_terminal_pauses_the_campaign(home: Path, tmp_path: Path) -> None:
+def test_a_closed_terminal_pauses_the_campaign(tmp_path: Path, opened: Callable[[], Ledger]) -> None:
     ready(tmp_path, 2)
     ours, theirs = os.openpty()
     running = subprocess.Popen(
@@ -181,7 +190,7 @@ def test_a_closed_terminal_pauses_the_campaign(home: Path, tmp_path: Path) -> No
     finally:
         running.kill()
         running.wait()
-    ledger = Ledger.open(home / "ledger.db")
+    ledger = opened()
     [campaign] = ledger.campaigns()
     assert campaign.state == "paused"
     assert not is_driven(ledger, campaign.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import pytest
 from athanor.instruments.latch import Latch
 
 pytestmark = [pytest.mark.deadline, pytest.mark.slow]
+
+Drive = Callable[..., subprocess.Popen[str]]
 
 
 def until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
@@ -30,14 +33,24 @@ def until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
     raise AssertionError("it did not happen in time")
 
 
-def drive(bench: Any, campaign_id: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        bench.command(campaign_id),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **environment},
-    )
+@pytest.fixture
+def drive(bench: Any) -> Iterator[Drive]:
+    """Drive a campaign in a process of its own, which ends with the test at the latest."""
+    with contextlib.ExitStack() as processes:
+
+        def start(campaign_id: str, **environment: str) -> subprocess.Popen[str]:
+            process = subprocess.Popen(
+                bench.command(campaign_id),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **environment},
+            )
+            processes.callback(process.wait)
+            processes.callback(process.kill)
+            return process
+
+        yield start
 
 
 def stop_all() -> tuple[float, int]:
@@ -79,9 +92,9 @@ def resume_is_latched(bench: Any, campaign_id: str) -> None:
     assert len(bench.witness(campaign_id, "run")) == starts
 
 
-def test_while_moving_and_what_comes_after(bench: Any) -> None:
+def test_while_moving_and_what_comes_after(bench: Any, drive: Drive) -> None:
     campaign_id = bench.open(experiments=4, options={"time_scale": 0.5})
-    process = drive(bench, campaign_id)
+    process = drive(campaign_id)
     until(
         lambda: (
             (bench.place(campaign_id).directory / "controller.jsonl").exists()
@@ -102,7 +115,7 @@ def test_while_moving_and_what_comes_after(bench: Any) -> None:
     if struck.state == "in_doubt":
         bench.gate.settle(struck.id, "aborted", "stopped by hand")
     # The old grant died with the stop: the campaign now waits for a person.
-    waiting = drive(bench, campaign_id)
+    waiting = drive(campaign_id)
     proposed = until(lambda: bench.ledger.experiments(campaign_id, states=["proposed"]))[0]
     assert not bench.ledger.experiments(campaign_id, states=["dispatched", "running"])
     bench.gate.approve(proposed.id, proposed.revision, latch.read().count, timedelta(hours=1))
@@ -111,9 +124,9 @@ def test_while_moving_and_what_comes_after(bench: Any) -> None:
     assert waiting.wait(120) == 0
 
 
-def test_while_the_planner_thinks(bench: Any) -> None:
+def test_while_the_planner_thinks(bench: Any, drive: Drive) -> None:
     campaign_id = bench.open(experiments=6)
-    process = drive(bench, campaign_id)
+    process = drive(campaign_id)
     until(lambda: bench.ledger.experiments(campaign_id, states=["completed"]))
     planner = next(pid for pid, command in children(process.pid) if "agents.planning" in command)
     os.kill(planner, signal.SIGSTOP)  # a fit that does not come back
@@ -125,11 +138,11 @@ def test_while_the_planner_thinks(bench: Any) -> None:
     resume_is_latched(bench, campaign_id)
 
 
-def test_while_the_model_hangs(bench: Any) -> None:
+def test_while_the_model_hangs(bench: Any, drive: Drive) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
         campaign_id = bench.open(experiments=16, planner="sobol", hypotheses={"share": 0.4})
-        process = drive(bench, campaign_id, ATHANOR_MODEL="silent", ATHANOR_MODEL_BASE_URL=url)
+        process = drive(campaign_id, ATHANOR_MODEL="silent", ATHANOR_MODEL_BASE_URL=url)
         connection, _ = silent.accept()
         with connection:
             began, status = stop_all()
@@ -139,11 +152,11 @@ def test_while_the_model_hangs(bench: Any) -> None:
     resume_is_latched(bench, campaign_id)
 
 
-def test_while_the_campaign_is_frozen_with_the_ledger_locked(bench: Any) -> None:
+def test_while_the_campaign_is_frozen_with_the_ledger_locked(bench: Any, drive: Drive) -> None:
     import sqlite3
 
     campaign_id = bench.open(experiments=4, options={"time_scale": 0.5})
-    process = drive(bench, campaign_id)
+    process = drive(campaign_id)
     until(
         lambda: (
             (bench.place(campaign_id).directory / "controller.jsonl").exists()
@@ -167,9 +180,9 @@ def test_while_the_campaign_is_frozen_with_the_ledger_locked(bench: Any) -> None
     assert bench.ledger.campaign(campaign_id).state == "paused"
 
 
-def test_sigkill_of_the_worker_is_seen_and_settled(bench: Any) -> None:
+def test_sigkill_of_the_worker_is_seen_and_settled(bench: Any, drive: Drive) -> None:
     campaign_id = bench.open(experiments=3, options={"time_scale": 0.5})
-    process = drive(bench, campaign_id)
+    process = drive(campaign_id)
     until(
         lambda: (
             (bench.place(campaign_id).directory / "controller.jsonl").exists()
