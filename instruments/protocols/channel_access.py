@@ -20,14 +20,11 @@ from typing import Any
 
 from athanor.instruments.protocols import epics, libca
 from athanor.instruments.protocols.client import (
-    NotConnected,
     Option,
     Quality,
     Reading,
     Refused,
-    SignalError,
     SignalSpec,
-    TimedOut,
     Value,
     WrongType,
     late,
@@ -38,9 +35,6 @@ from athanor.instruments.protocols.fitting import bounds, real, whole
 
 STRING_BYTES = 39
 CLOSE_S = 1.0
-SEARCH_S = 2.0
-"""libca searches ever less often; after this time a search begins anew."""
-REJOIN_S = 0.5
 WHOLE = {
     libca.SHORT: bounds(16, is_signed=True),
     libca.ENUM: bounds(16, is_signed=False),
@@ -49,13 +43,13 @@ WHOLE = {
 }
 
 
-class ChannelAccessClient:
+class ChannelAccessClient(epics.Finder[libca.Channel]):
     """The IOCs behind one address list. See the module for addresses and options."""
 
+    search_s = 2.0
+
     def __init__(self, address: str, options: Mapping[str, Option], name: str) -> None:
-        self.address = address
-        self._name = name
-        self._probe = epics.probe(options, ("silence_s",))
+        super().__init__(address, epics.probe(options, ("silence_s",)), name)
         silence_s = options.get("silence_s", 30.0)
         if isinstance(silence_s, (bool, str)) or not silence_s > 0:
             raise ValueError(f"silence_s is {silence_s!r}; give seconds above 0")
@@ -66,39 +60,18 @@ class ChannelAccessClient:
             "EPICS_CA_CONN_TMO": repr(float(silence_s)),
         }
         self._context: libca.Context | None = None
-        self._channels: dict[str, libca.Channel] = {}
         self._opening = asyncio.Lock()
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the probe is there, and every PV that was there once."""
-        return self._is_found and not self._lost()
-
-    @property
-    def _is_found(self) -> bool:
-        channel = self._channels.get(self._probe)
-        return channel is not None and channel.is_up
-
-    async def connect(self, deadline_s: float) -> None:
-        """Open the line and find the probe."""
-        if not await self._find(self._probe, _now() + deadline_s):
-            raise NotConnected(
-                self._name,
-                "",
-                f"no IOC at {self.address} answered for the PV {self._probe!r} within {deadline_s:g} s",
-                "check that the IOC runs, its address and the option probe",
-            )
 
     async def read(self, signal: SignalSpec, deadline_s: float) -> Reading:
         """Read a PV, with the IOC's time and the alarm as quality."""
-        end = _now() + deadline_s
+        end = epics.now() + deadline_s
         channel = await self._reach(signal, signal.address("read"), end, deadline_s)
         try:
             async with asyncio.timeout_at(end):
                 return _reading(signal, await channel.get(_kind_to_read(signal, channel)))
         except TimeoutError as error:
             raise late(signal, deadline_s, "read") from error
-        except libca.CaGone as error:
+        except epics.Closed as error:
             raise self._gone(signal, "the IOC went away before it answered") from error
         except libca.CaError as error:
             raise Refused.on(signal, f"the IOC does not answer: {error}", "check the record") from error
@@ -108,7 +81,7 @@ class ChannelAccessClient:
         name = signal.address("write")
         value = typed(signal, value)
         is_plain = epics.is_plain_put(signal)
-        end = _now() + deadline_s
+        end = epics.now() + deadline_s
         channel = await self._reach(signal, name, end, deadline_s)
         try:
             async with asyncio.timeout_at(end):
@@ -116,7 +89,7 @@ class ChannelAccessClient:
                 await (channel.put_plain(kind, raw) if is_plain else channel.put(kind, raw))
         except TimeoutError as error:
             raise late(signal, deadline_s, "write") from error
-        except libca.CaGone as error:
+        except epics.Closed as error:
             raise self._gone(signal, "the IOC went away before it confirmed: it may have taken effect") from error
         except libca.CaError as error:
             raise Refused.on(
@@ -141,63 +114,17 @@ class ChannelAccessClient:
             async with asyncio.timeout(CLOSE_S):
                 await closed.wait()
 
-    # -- finding PVs ------------------------------------------------------------------------------------------------
-
-    async def _reach(self, signal: SignalSpec, name: str, end: float, deadline_s: float) -> libca.Channel:
-        channel = await self._find(name, end)
-        if channel is not None:
-            return channel
-        if self._is_found and not self._channels[name].was_up:
-            raise TimedOut.on(
-                signal,
-                f"no IOC at {self.address} answered for the PV {name!r} within {deadline_s:g} s; nothing was sent",
-                "correct the PV's name, or check that its IOC runs",
-            )
-        raise self._gone(signal, f"no IOC answered for the PV {name!r} within {deadline_s:g} s; nothing was sent")
-
-    def _gone(self, signal: SignalSpec, detail: str) -> SignalError:
-        return NotConnected.on(signal, f"{detail} ({self._name} at {self.address})", "check that the IOC runs")
-
-    async def _find(self, name: str, end: float) -> libca.Channel | None:
-        """The PV's channel when it is up by then. One that is down for a while is searched for anew."""
-        while True:
-            channel: libca.Channel | None = None
-            try:
-                async with asyncio.timeout_at(end):
-                    channel = self._channel(name, await self._open())
-                    if channel.is_up:
-                        return channel
-                async with asyncio.timeout_at(min(end, channel.born + SEARCH_S)):
-                    await channel.up()
-                await self._rejoin(end)
-                return channel
-            except TimeoutError:
-                if _now() >= end:
-                    return None
-            except libca.CaGone:  # somebody else searches for it anew
-                if self._context is None:
-                    return None
-
-    def _channel(self, name: str, context: libca.Context) -> libca.Channel:
+    async def _channel(self, name: str) -> libca.Channel:
+        context = await self._open()
         if name not in self._channels:
             self._channels[name] = libca.Channel.open(context, name)
         elif not self._channels[name].is_up:
-            # What went away with it, comes back with it.
-            for lost in [name, *(channel.name for channel in self._lost())]:
+            for lost in {name, *(channel.name for channel in self._lost())}:
                 channel = self._channels[lost]
-                if not channel.is_up and _now() > channel.born + SEARCH_S:
+                if not channel.is_up and epics.now() > channel.born + self.search_s:
                     channel.close()
                     self._channels[lost] = libca.Channel.open(context, lost, channel.was_up)
         return self._channels[name]
-
-    def _lost(self) -> list[libca.Channel]:
-        return [channel for channel in list(self._channels.values()) if channel.was_up and not channel.is_up]
-
-    async def _rejoin(self, end: float) -> None:
-        """After an outage, give the other PVs a moment to come back too."""
-        with suppress(TimeoutError, libca.CaGone):
-            async with asyncio.timeout_at(min(end, _now() + REJOIN_S)):
-                await asyncio.gather(*(channel.up() for channel in self._lost()))
 
     async def _open(self) -> libca.Context:
         async with self._opening:
@@ -219,10 +146,6 @@ class ChannelAccessClient:
 def _discard(making: asyncio.Future[libca.Context]) -> None:
     if not making.cancelled() and making.exception() is None:
         making.result().close()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 # -- values ---------------------------------------------------------------------------------------------------------

@@ -1,13 +1,31 @@
-"""What the two EPICS protocols have in common: addresses, options, alarms, times."""
+"""What the two EPICS protocols have in common: finding PVs and losing them, addresses, options, alarms, times.
+
+EPICS knows no connection to a server, only to a PV, which is searched for by its name. So the line of a controller is
+judged by a PV that it always serves, its probe, and by whatever else was found and is there no more.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from athanor.instruments.protocols.client import Option, Quality, Refused, SignalSpec, Value, WrongType
+from athanor.instruments.protocols.client import (
+    NotConnected,
+    Option,
+    Quality,
+    Refused,
+    SignalError,
+    SignalSpec,
+    TimedOut,
+    Value,
+    WrongType,
+)
 from athanor.instruments.protocols.fitting import real
 
 HOST = re.compile(r"(?P<host>[A-Za-z0-9_.-]+)(?::(?P<port>\d{1,5}))?")
@@ -42,6 +60,115 @@ ABOUT_THE_PROCESS = frozenset({"HIHI", "HIGH", "LOLO", "LOW", "STATE", "COS"})
 
 EXACT = 2**53
 """Up to here, every whole number is a double."""
+
+
+REJOIN_S = 0.5
+
+
+class Closed(Exception):
+    """The PV is not, or no longer, connected, or nobody looks for it any more."""
+
+
+class Found(Protocol):
+    """One PV: whether it is there, whether it ever was, and since when it is searched for, in the loop's time."""
+
+    name: str
+    is_up: bool
+    was_up: bool
+    born: float
+
+    async def up(self) -> None:
+        """Wait until it is there. Raises `Closed`."""
+        ...
+
+
+F = TypeVar("F", bound=Found)
+
+
+class Finder(ABC, Generic[F]):
+    """A client's PVs. An option `probe` names the PV by which the line is judged."""
+
+    search_s: float
+    """A search gets ever slower; after so long it begins anew."""
+
+    def __init__(self, address: str, probe: str, name: str) -> None:
+        self.address = address
+        self._name = name
+        self._probe = probe
+        self._channels: dict[str, F] = {}
+
+    @abstractmethod
+    async def _channel(self, name: str) -> F:
+        """The PV; when it is down for longer than `search_s`, searched for anew, and all that is lost with it."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the probe is there, and every PV that was there once."""
+        return self._is_found and not self._lost()
+
+    @property
+    def _is_found(self) -> bool:
+        channel = self._channels.get(self._probe)
+        return channel is not None and channel.is_up
+
+    def _lost(self) -> list[F]:
+        return [channel for channel in list(self._channels.values()) if channel.was_up and not channel.is_up]
+
+    async def connect(self, deadline_s: float) -> None:
+        """Open the line and find the probe."""
+        if not await self._find(self._probe, now() + deadline_s):
+            raise NotConnected(
+                self._name,
+                "",
+                f"nobody at {self.address} answered for the PV {self._probe!r} within {deadline_s:g} s",
+                "check that the IOC runs, its address and the option probe",
+            )
+
+    async def _reach(self, signal: SignalSpec, name: str, end: float, deadline_s: float) -> F:
+        """The PV, there by then. Raises `NotConnected`, or `TimedOut` when the line is there and only it is not."""
+        channel = await self._find(name, end)
+        if channel is not None:
+            return channel
+        silent = f"nobody answered for the PV {name!r} within {deadline_s:g} s; nothing was sent"
+        if self._is_found and not self._channels[name].was_up:
+            raise TimedOut.on(
+                signal, f"{silent} ({self._name} at {self.address})", "correct its name, or check that its IOC runs"
+            )
+        raise self._gone(signal, silent)
+
+    def _gone(self, signal: SignalSpec, detail: str) -> SignalError:
+        return NotConnected.on(signal, f"{detail} ({self._name} at {self.address})", "check that the IOC runs")
+
+    async def _find(self, name: str, end: float) -> F | None:
+        """The PV, unless it is not there by then."""
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    channel = await self._channel(name)
+                if channel.is_up:
+                    return channel
+                async with asyncio.timeout_at(min(end, channel.born + self.search_s)):
+                    await channel.up()
+                await self._rejoin(end)
+                return channel
+            except TimeoutError:
+                if now() >= end:
+                    return None
+            except Closed:  # somebody else searches for it anew, or the client is closed
+                if name not in self._channels:
+                    return None
+
+    async def _rejoin(self, end: float) -> None:
+        """After an outage, give the other PVs a moment to come back too."""
+        with suppress(TimeoutError, Closed):
+            async with asyncio.timeout_at(min(end, now() + REJOIN_S)):
+                for channel in self._lost():
+                    await channel.up()
+
+
+def now() -> float:
+    """The event loop's time."""
+    return asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True)
@@ -87,7 +214,7 @@ def hosts(address: str) -> str:
 
 
 def probe(options: Mapping[str, Option], known: tuple[str, ...] = ()) -> str:
-    """The PV that says whether the IOC is there. EPICS knows no connection to a server, only to a PV.
+    """The PV that says whether the IOC is there.
 
     Raises:
         ValueError: It is missing, or there is an option that nobody knows.

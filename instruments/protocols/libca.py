@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from athanor.instruments.protocols.epics import Closed
+
 STRING, SHORT, FLOAT, ENUM, CHAR, LONG, DOUBLE = range(7)
 LONG_STRING = 999
 """An array of bytes as one string."""
@@ -35,10 +37,6 @@ class CaError(Exception):
     def __init__(self, status: int, text: str) -> None:
         self.status = status
         super().__init__(text)
-
-
-class CaGone(Exception):
-    """The channel is not, or no longer, connected."""
 
 
 class Context:
@@ -171,7 +169,7 @@ def _answered(args: Any) -> None:
     outcome: Any = None
     if args.status != channel.context.cadef.ECA_NORMAL:
         gone = args.status == channel.context.cadef.ECA_DISCONN
-        outcome = CaGone(channel.name) if gone else CaError(args.status, channel.context.message(args.status))
+        outcome = Closed(channel.name) if gone else CaError(args.status, channel.context.message(args.status))
     elif request.convert is not None:
         try:
             outcome = request.convert(args)
@@ -211,21 +209,21 @@ class Channel:
             self._changed.clear()
 
     async def up(self) -> None:
-        """Wait until it is connected. Raises `CaGone` when it is closed meanwhile."""
+        """Wait until it is connected. Raises `Closed` when it is closed meanwhile."""
         while not self.is_up:
             if self.is_closed:
-                raise CaGone(self.name)
+                raise Closed(self.name)
             self._changed.clear()
             await self._changed.wait()
 
     @property
     def kind(self) -> int:
-        """The PV's own type. Raises `CaGone`."""
+        """The PV's own type. Raises `Closed`."""
         return int(self._ask(self.context.cadef.ca_field_type))
 
     @property
     def count(self) -> int:
-        """How many elements it has. Raises `CaGone`."""
+        """How many elements it has. Raises `Closed`."""
         return int(self._ask(self.context.cadef.ca_element_count))
 
     @property
@@ -237,10 +235,10 @@ class Channel:
         try:
             return what(self)
         except self.context.cadef.Disconnected as error:
-            raise CaGone(self.name) from error
+            raise Closed(self.name) from error
 
     async def get(self, kind: int) -> Any:
-        """Its value as one of `kind`, with `severity`, `status` and `raw_stamp`. Raises `CaGone`, `CaError`."""
+        """Its value as one of `kind`, with `severity`, `status` and `raw_stamp`. Raises `Closed`, `CaError`."""
         dbr = self.context.dbr
         code, convert = self._ask(lambda channel: dbr.type_to_dbr(channel, kind, dbr.FORMAT_TIME))
         request = Request(self, lambda args: convert(args.raw_dbr, args.type, args.count))
@@ -250,7 +248,7 @@ class Channel:
         )
 
     async def put(self, kind: int, value: Any) -> None:
-        """Write it as one of `kind`; done when the record has been processed. Raises `CaGone`, `CaError`."""
+        """Write it as one of `kind`; done when the record has been processed. Raises `Closed`, `CaError`."""
         code, count, data, _keep = self.context.dbr.value_to_dbr(self, kind, value)
         request = Request(self, None)
         cadef = self.context.cadef
@@ -260,7 +258,7 @@ class Channel:
         )
 
     async def put_plain(self, kind: int, value: Any) -> None:
-        """Write it as one of `kind`; done when the IOC has taken it. Raises `CaGone`, `CaError`.
+        """Write it as one of `kind`; done when the IOC has taken it. Raises `Closed`, `CaError`.
 
         An IOC serves the requests on one line in order and complains about a put that failed. So the answer to a get
         that follows says that the put is through.
@@ -279,7 +277,7 @@ class Channel:
             with self.context.attached(), self._translated():
                 start()
                 self.context.cadef.ca_flush_io()
-        except (CaGone, CaError):
+        except (Closed, CaError):
             self.pending.discard(request)
             raise
         return await request.future
@@ -291,11 +289,11 @@ class Channel:
             yield
         except cadef.CAException as error:
             if error.status == cadef.ECA_DISCONN:
-                raise CaGone(self.name) from error
+                raise Closed(self.name) from error
             raise CaError(error.status, self.context.message(error.status)) from error
 
     def close(self) -> None:
-        """Let go of it; who waits for it gets `CaGone`."""
+        """Let go of it; who waits for it gets `Closed`."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -306,7 +304,7 @@ class Channel:
             self.context.cadef.ca_flush_io()
         waiting, self.pending = self.pending, set()
         for request in waiting:
-            self.context.tell(request.settle, CaGone(self.name))
+            self.context.tell(request.settle, Closed(self.name))
         self.context.tell(self.notice)
 
 

@@ -26,8 +26,11 @@ def said() -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def ask_to_put(name: str, value: Any) -> int:
-    """Hand a put on; returns the number that the test's `done` will carry."""
-    number = next(_numbers)
+def next_number() -> int:
+    """A number for a put: the test's `done` will carry it."""
+    return next(_numbers)
+
+
+def ask_to_put(number: int, name: str, value: Any) -> None:
+    """Hand a put on. Be ready for its `done` before."""
     say(put=name, value=value.item() if hasattr(value, "item") else value, id=number)
-    return number

@@ -12,7 +12,7 @@ from caproto import AlarmSeverity, AlarmStatus, ChannelType
 from caproto.asyncio.server import Context
 from caproto.server import PVGroup, pvproperty
 
-from tests.instruments.protocols.ioc_child import ask_to_put, said, say
+from tests.instruments.protocols.ioc_child import ask_to_put, next_number, said, say
 
 ENDLESS_S = 3600.0
 
@@ -24,20 +24,20 @@ class Stage(PVGroup):
     readback = pvproperty(value=0.0, name="READBACK", read_only=True)
     moving = pvproperty(value="Idle", name="MOVING", enum_strings=["Idle", "Moving"], dtype=ChannelType.ENUM)
     halt = pvproperty(value=0, name="STOP")
-    measured = pvproperty(value=0.0, name="MEASURED", read_only=True)
+    measured = pvproperty(value=0.0, name="MEASURED", read_only=True, alarm_group="measured")
     label = pvproperty(value="", name="LABEL", dtype=ChannelType.STRING)
     number = pvproperty(value=0, name="COUNT", dtype=ChannelType.LONG)
 
     mode = pvproperty(value="Off", name="MODE", enum_strings=["Off", "Slow", "Fast"], dtype=ChannelType.ENUM)
     short = pvproperty(value=0, name="SHORT", dtype=ChannelType.INT)
     single = pvproperty(value=0.5, name="SINGLE", dtype=ChannelType.FLOAT)
-    notes = pvproperty(value="", name="NOTES", dtype=ChannelType.CHAR, max_length=200, report_as_string=True)
+    notes = pvproperty(value="", name="NOTES", dtype=ChannelType.CHAR, max_length=200)
     spectrum = pvproperty(value=[1.0, 2.0, 3.0], name="SPECTRUM")
     locked = pvproperty(value=1.0, name="LOCKED")
     slow = pvproperty(value=0.0, name="SLOW")
     severity = pvproperty(value=0, name="SEVERITY")
     status = pvproperty(value=0, name="STATUS")
-    alarmed = pvproperty(value=2.5, name="ALARMED")
+    alarmed = pvproperty(value=2.5, name="ALARMED", alarm_group="alarmed")
     stamped = pvproperty(value=1.0, name="STAMPED")
 
     def __init__(self, prefix: str) -> None:
@@ -46,7 +46,9 @@ class Stage(PVGroup):
 
     async def _hand_on(self, name: str, value: Any) -> None:
         done = asyncio.get_running_loop().create_future()
-        self.waiting[ask_to_put(name, value)] = done
+        number = next_number()
+        self.waiting[number] = done
+        ask_to_put(number, name, value)
         await done
 
     @setpoint.putter
