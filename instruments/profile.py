@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from athanor.instruments.laboratory import WIRED
 from athanor.instruments.limits import Limit
 from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, disagreements
 from athanor.instruments.yaml_tree import line_of, plain
@@ -175,10 +176,12 @@ class Profile(Part):
         units = {name: axis.unit for name, axis in self.axes.items()}
         signals = {name: detector.signals for name, detector in self.detectors.items()}
         found = list(disagreements(self.controllers, self.devices, units, signals))
+        if self.laboratory == WIRED and not self.devices:
+            found.append((("laboratory",), "nothing says how a wired instrument is reached", "add `devices:`"))
         if found and isinstance(info.context, list):
             info.context.extend(found)  # for who wants each with its line
         elif found:
-            raise ValueError("; ".join(f"{'.'.join(place)}: {detail}" for place, detail in found))
+            raise ValueError("; ".join(f"{'.'.join(place)}: {detail}; {remedy}" for place, detail, remedy in found))
         return self
 
     def limits(self) -> dict[str, Limit | None]:
@@ -216,20 +219,28 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
         raise broken(str(error.problem or error), line, "correct the YAML here") from error
     if not isinstance(tree, dict):
         raise broken("not a mapping", 1, "start with `name: ...`")
+
+    def problem(location: tuple[int | str, ...], detail: str, remedy: str) -> ProfileProblem:
+        field = ".".join(str(part) for part in _named(tree, location))
+        return ProfileProblem(source=source, line=line_of(tree, location), field=field, detail=detail, remedy=remedy)
+
+    wiring: list[tuple[tuple[str, ...], str, str]] = []
     try:
-        return Profile.model_validate(plain(tree))
+        profile = Profile.model_validate(plain(tree), context=wiring)
     except ValidationError as error:
         problems = [
-            ProfileProblem(
-                source=source,
-                line=line_of(tree, problem["loc"]),
-                field=".".join(str(part) for part in _named(tree, problem["loc"])),
-                detail=problem["msg"].removeprefix("Value error, "),
-                remedy=_remedy(problem),
-            )
-            for problem in error.errors(include_url=False)
+            problem(_untagged(each["loc"]), each["msg"].removeprefix("Value error, "), _remedy(each))
+            for each in error.errors(include_url=False)
         ]
         raise ProfileError(problems) from error
+    if wiring:
+        raise ProfileError([problem(*each) for each in wiring])
+    return profile
+
+
+def _untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """An error's location without the kind of device, which is not in the file."""
+    return location[:2] + location[3:] if location[:1] == ("devices",) else location
 
 
 def _named(tree: Any, location: tuple[int | str, ...]) -> list[int | str]:

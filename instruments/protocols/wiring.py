@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 from athanor.instruments.protocols.client import Finite, Option, SignalSpec
 
 Positive = Annotated[Finite, Field(gt=0)]
+CONVERT = "convert with scale and offset, or omit this unit"
 ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -141,8 +142,8 @@ def disagreements(
     devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring],
     axes: Mapping[str, str | None],
     detectors: Mapping[str, Mapping[str, str | None]],
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What in the sections does not fit together, each as (place in the profile, what and how to put it right).
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What in the sections does not fit together, each as (place in the profile, what is wrong, what puts it right).
 
     Args:
         controllers: the section `controllers:`.
@@ -154,47 +155,45 @@ def disagreements(
         return
     for name in [*axes, *detectors]:
         if name not in devices:
-            yield ("devices",), f"{name} is not wired; add it"
+            yield ("devices",), f"{name} is not wired", "add it"
         if name in axes and name in detectors:
-            yield ("detectors", name), f"an axis is called {name} too; rename one"
+            yield ("detectors", name), f"an axis is called {name} too", "rename one"
     for name, wiring in devices.items():
         place = ("devices", name)
         if name not in axes and name not in detectors:
-            yield place, f"{name} is neither an axis nor a detector; correct its name"
+            yield place, f"{name} is neither an axis nor a detector", "correct its name"
             continue
         if isinstance(wiring, ClassWiring):
             continue
         if wiring.controller not in controllers:
             known = ", ".join(controllers) or "none is given"
-            yield (*place, "controller"), f"there is no controller {wiring.controller!r}; use one of: {known}"
+            yield (*place, "controller"), f"there is no controller {wiring.controller!r}", f"use one of: {known}"
         if isinstance(wiring, AxisWiring):
             if name not in axes:
-                yield place, f"{name} is a detector; list what it reads under `signals:`"
+                yield place, f"{name} is a detector", "list what it reads under `signals:`"
                 continue
             for part in ("setpoint", "readback"):
                 signal = wiring.signals().get(part)
                 if signal is not None and _differ(signal.unit, axes[name]):
-                    yield (*place, part, "unit"), _unit(signal, f"axis {name}", axes[name])
+                    said = f"it gives {signal.unit}, axis {name} is in {axes[name] or 'no unit'}"
+                    yield (*place, part, "unit"), said, CONVERT
         else:
             if name not in detectors:
-                yield place, f"{name} is an axis; give its setpoint and readback instead of signals"
+                yield place, f"{name} is an axis", "give its setpoint and readback instead of signals"
                 continue
             for signal_name in sorted(detectors[name].keys() ^ wiring.signals.keys()):
                 where = "detectors" if signal_name in wiring.signals else "devices"
-                yield (*place, "signals"), f"signal {signal_name} is missing in {where}.{name}.signals; add it there"
+                yield (*place, "signals"), f"signal {signal_name} is missing in {where}.{name}.signals", "add it there"
             for signal_name, signal in wiring.signals.items():
-                if signal_name in detectors[name] and _differ(signal.unit, detectors[name][signal_name]):
-                    said = _unit(signal, f"detector {name}", detectors[name][signal_name])
-                    yield (*place, "signals", signal_name, "unit"), said
+                unit = detectors[name].get(signal_name)
+                if signal_name in detectors[name] and _differ(signal.unit, unit):
+                    said = f"it gives {signal.unit}, the detector's signal is in {unit or 'no unit'}"
+                    yield (*place, "signals", signal_name, "unit"), said, CONVERT
     used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
     for name in controllers:
         if name not in used:
-            yield ("controllers", name), f"no device uses controller {name}; remove it or wire a device to it"
+            yield ("controllers", name), f"no device uses controller {name}", "remove it or wire a device to it"
 
 
 def _differ(said: str | None, expected: str | None) -> bool:
     return said is not None and said != expected
-
-
-def _unit(signal: SignalSpec, owner: str, expected: str | None) -> str:
-    return f"it gives {signal.unit}, {owner} is in {expected or 'no unit'}; convert with scale and offset, or omit unit"
