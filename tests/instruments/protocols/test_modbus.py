@@ -3,8 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -29,27 +28,11 @@ from athanor.instruments.protocols.client import (
 from athanor.instruments.protocols.fitting import bounds
 from athanor.instruments.protocols.modbus import INTEGERS, ModbusClient, Register
 from tests.instruments.protocols.conformance import CONNECT_S, REPLY_S, SHORT_S, Conformance, Rig, play, until
+from tests.instruments.protocols.serving import Loop
 
 
 def words(data: bytes) -> list[int]:
     return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
-
-
-class Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="server", daemon=True)
-        self._thread.start()
-
-    def do(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, self.loop).result(20.0)
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10.0)
-        self.loop.close()
 
 
 class Server:
@@ -134,10 +117,6 @@ class Server:
             self._resumed.set()
             if self._server is not None:
                 await self._server.shutdown()
-            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
 
         self._loop.do(end())
         self._loop.close()
