@@ -2,47 +2,108 @@
 
     python -m benchmarks wrong_hypothesis --seeds 20
 
-The wrong reasoner turns every effect the statistical reasoner believes in round, with a prior of 0.95. Both pay for
-their tests from the same budget, on the full stack, with the same seeds. The target is a noise-free value within 5 % of
-the reference at a measured point; a campaign that never gets there counts as budget + 1.
+A hypothesis can cost in two ways. Its test uses up runs; and, once supported, it advises the planner (while a test is
+open the loop makes no other suggestion, and a refuted claim says nothing any more). The wrong reasoner therefore states
+both kinds of wrong claim, with a prior of 0.95: that the best conditions lie in a region which an adversary who knows
+the true optimum put as far from it as the runs so far allow, set against the worst run, so that its test supports it
+and it does advise; and the direction of an effect turned round, so that runs are spent on refuting it.
+
+Both reasoners pay for their tests from the same budget, on the full stack, with the same seeds. The target is a
+noise-free value within 5 % of the reference at a measured point (with two objectives, 0.85 of the reference
+hypervolume); a campaign that never gets there counts as budget + 1. Suggestions that used advice are counted, and the
+exit status is 1 when wrong advice was used in none: then nothing but the price of the tests was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+WIDTH = 0.15
+"""Half the width of a wrong region, as a share of each parameter's range."""
+
 
 class WrongReasoner:
-    """Says the opposite of what the surrogate says, and is sure of it."""
+    """Says that the best lies where it does not, and the opposite of what the surrogate says, and is sure of it."""
 
     name = "wrong"
 
+    def __init__(self, optimum: Mapping[str, Any]) -> None:
+        self.optimum = dict(optimum)
+
     def propose(self, situation: Any, limit: int) -> Any:
-        """Turn the direction of every effect round."""
+        """State a wrong region, then effects with their direction turned round."""
         from athanor.agents.hypotheses.claims import Effect
         from athanor.agents.hypotheses.statements import describe
         from athanor.agents.reasoners.statistical import StatisticalReasoner
 
         honest = StatisticalReasoner().propose(situation, limit)
+        problem = situation.parsed_problem()
         turned = []
         for proposal in honest.proposals:
             claim = proposal.claim
             if isinstance(claim, Effect):
                 other = "decreases" if claim.direction == "increases" else "increases"
                 claim = claim.model_copy(update={"direction": other})
-                text = describe(claim, situation.parsed_problem())
-                proposal = proposal.model_copy(update={"claim": claim, "statement": text, "prior": 0.95})
-            turned.append(proposal)
-        return honest.model_copy(update={"proposals": tuple(turned), "reasoner": self.name})
+                text = describe(claim, problem)
+                # On runs of its own: the region's test comes first and may use up the budget.
+                changes = {"claim": claim, "statement": text, "prior": 0.95, "shares_runs_with": None}
+                turned.append(proposal.model_copy(update=changes))
+        region = self._region(situation, problem)
+        proposals = ([region] if region is not None else []) + turned
+        return honest.model_copy(update={"proposals": tuple(proposals[:limit]), "reasoner": self.name})
+
+    def _region(self, situation: Any, problem: Any) -> Any:
+        """Around the run farthest from the optimum among the better half, against the worst run; None without one."""
+        from athanor.agents.hypotheses.claims import Range, Region, claim_key, parse_claim
+        from athanor.agents.hypotheses.statements import describe
+        from athanor.agents.reasoners.protocol import Proposal
+
+        objective = problem.objectives[0]
+        seen = [s for s in situation.observations if s.status == "completed" and objective.name in s.outcomes]
+        ranked = sorted(seen, key=lambda s: objective.score(s.outcomes[objective.name]), reverse=True)
+        if len(ranked) < 4:
+            return None
+        best = problem.to_unit(self.optimum)
+        inside = max(ranked[: len(ranked) // 2], key=lambda s: math.dist(problem.to_unit(s.values), best))
+        outside = ranked[-1]
+        box = {}
+        for parameter in problem.parameters:
+            if parameter.kind == "categorical":
+                continue
+            here = parameter.to_unit(inside.values[parameter.name])
+            low, high = (parameter.from_unit(min(1.0, max(0.0, here + step))) for step in (-WIDTH, WIDTH))
+            if low < high:
+                box[parameter.name] = Range(low=float(low), high=float(high))
+        try:
+            claim = Region(
+                outcome=objective.name,
+                box=box,
+                inside=dict(inside.values),
+                outside=dict(outside.values),
+                better="higher" if objective.goal == "maximize" else "lower",
+            )
+        except ValueError:  # the worst run lies in the same region
+            return None
+        if any(claim_key(parse_claim(known.claim)) == claim_key(claim) for known in situation.hypotheses):
+            return None
+        return Proposal(
+            kind="region",
+            statement=describe(claim, problem),
+            rationale="An adversary who knows the optimum says so.",
+            claim=claim,
+            prior=0.95,
+        )
 
 
 def child(laboratory: str, seed: int, budget: int, arm: str, folder: Path) -> None:
@@ -58,9 +119,10 @@ def child(laboratory: str, seed: int, budget: int, arm: str, folder: Path) -> No
     from athanor.memory.ledger import Ledger
     from athanor.memory.signing import GateKey
 
-    if arm == "wrong":
-        reasoners.make_reasoner = lambda choice="auto": WrongReasoner()
     found: Any = find(laboratory)
+    if arm == "wrong":
+        optimum = found.reference().values
+        reasoners.make_reasoner = lambda choice="auto": WrongReasoner(optimum)
     spec = load(found.campaign_file())
     ledger = Ledger.create(folder / "ledger.db")
     campaign_id = open_campaign(spec, ledger, seed=seed, budget=budget)
@@ -102,6 +164,17 @@ def experiments_to_target(laboratory: str, result: dict[str, Any], budget: int) 
     return budget + 1
 
 
+def advised(result: dict[str, Any]) -> int:
+    """Suggestions in whose acquisition a hypothesis took part."""
+    notes = [(e["why"] or {}).get("advice", []) for e in result["experiments"] if e["source"] == "planner"]
+    return sum(any("used with strength" in note for note in items) for items in notes)
+
+
+def verdicts(result: dict[str, Any]) -> str:
+    """What became of each hypothesis, in order."""
+    return ", ".join(f"{h['kind']} {h['state']}" for h in result["hypotheses"])
+
+
 def main(argv: list[str]) -> int:
     """Run both arms and print the ratio with a bootstrap interval over seeds."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks wrong_hypothesis", description=__doc__)
@@ -116,7 +189,7 @@ def main(argv: list[str]) -> int:
         child(options.laboratory, int(seed), options.budget, arm, Path(folder))
         return 0
 
-    def job(task: tuple[int, str]) -> tuple[int, str, int]:
+    def job(task: tuple[int, str]) -> tuple[int, str, int, int, str]:
         seed, arm = task
         with tempfile.TemporaryDirectory(prefix="ath-w") as text:
             folder = Path(text)
@@ -128,14 +201,19 @@ def main(argv: list[str]) -> int:
             if done.returncode:
                 raise RuntimeError(f"seed {seed}, {arm}: {done.stderr[-2000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
-            return seed, arm, experiments_to_target(options.laboratory, result, options.budget)
+            count = experiments_to_target(options.laboratory, result, options.budget)
+            return seed, arm, count, advised(result), verdicts(result)
 
     tasks = [(seed, arm) for seed in range(1, options.seeds + 1) for arm in ("honest", "wrong")]
     needed: dict[str, dict[int, int]] = {"honest": {}, "wrong": {}}
+    used = {"honest": 0, "wrong": 0}
     with ThreadPoolExecutor(options.jobs) as pool:
-        for seed, arm, count in pool.map(job, tasks):
+        for seed, arm, count, leaned, states in pool.map(job, tasks):
             needed[arm][seed] = count
-            print(f"  seed {seed} {arm}: {count}", file=sys.stderr, flush=True)
+            used[arm] += leaned
+            print(
+                f"  seed {seed} {arm}: {count}; {leaned} suggestions used advice; {states}", file=sys.stderr, flush=True
+            )
     import numpy as np
 
     honest = np.array([needed["honest"][s] for s in sorted(needed["honest"])], float)
@@ -148,6 +226,10 @@ def main(argv: list[str]) -> int:
         f"{options.laboratory}: experiments to target, mean over {len(honest)} seeds: honest {honest.mean():.1f}, "
         f"wrong {wrong.mean():.1f}, ratio {wrong.mean() / honest.mean():.2f} (95 % interval {low:.2f} to {high:.2f}); "
         f"medians {statistics.median(honest):g} and {statistics.median(wrong):g}; never reached: "
-        f"{int((honest > options.budget).sum())} and {int((wrong > options.budget).sum())}"
+        f"{int((honest > options.budget).sum())} and {int((wrong > options.budget).sum())}; "
+        f"suggestions that used advice: {used['honest']} and {used['wrong']}"
     )
+    if not used["wrong"]:
+        print("no suggestion used wrong advice: this measures the cost of testing alone", file=sys.stderr)
+        return 1
     return 0
