@@ -33,7 +33,7 @@ from athanor.instruments.protocols.wiring import AxisWiring, DetectorWiring
 MARGIN_S = 1.0
 """What a client is given beyond its deadline before we stop waiting for it."""
 STILL = 3
-"""So many looks in a row at a controller that is done, but elsewhere, mean that the motion has failed."""
+"""At least so many looks in a row at a controller that is done, but elsewhere, before the motion counts as failed."""
 
 _SEVERITY = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
 _KINDS = {
@@ -290,7 +290,7 @@ class WiredAxis(StandardReadable, AsyncLocatable[Any], Movable[Any], Stoppable):
 
     async def _see_arrived(self, value: Value, motion: _Motion) -> None:
         done = self._wires.get("done")
-        began = time.monotonic()
+        began = elsewhere = time.monotonic()
         arrived: float | None = None
         has_moved = False
         still = 0
@@ -309,9 +309,11 @@ class WiredAxis(StandardReadable, AsyncLocatable[Any], Movable[Any], Stoppable):
             else:
                 arrived = None
             # Done, yet elsewhere: some controllers are slow to begin, so a motion that was never seen gets a while.
-            waited = has_moved or now - began > self._wiring.reply_s
-            still = still + 1 if done is not None and is_done and arrived is None and waited else 0
-            if still >= STILL and self._wiring.stable_s == 0:
+            if done is None or not is_done or arrived is not None:
+                still, elsewhere = 0, now
+            elif has_moved or now - began > self._wiring.reply_s:
+                still += 1
+            if still >= STILL and now - elsewhere >= self._wiring.lag_s and self._wiring.stable_s == 0:
                 raise RuntimeError(f"{self.name} ended at {here!r} on its way to {value!r}: stopped, or stuck?")
             has_moved = has_moved or not is_done
             with suppress(TimeoutError):

@@ -38,6 +38,7 @@ from athanor.instruments.protocols.client import (
     typed,
 )
 
+TOO_MANY = 429
 METHODS = ("GET", "PUT", "POST", "PATCH")
 OVER = {"succeeded": True, "running": False, "not_started": False, "paused": False}
 """The states of an action that is well, and whether it is over in them."""
@@ -215,7 +216,10 @@ class HttpClient:
             raise NotConnected.on(signal, f"{error}{unknown}", _REMEDY) from error
         if not response.is_success:
             said = f"{response.status_code} {response.text[:200]}".strip()
-            raise Refused.on(signal, f"{method} {path} was answered with {said}", "correct the address or the value")
+            remedy = "correct the address or the value"
+            if response.status_code == TOO_MANY:
+                remedy = "ask less often (`poll_s`), and lift the service's rate limit: it would refuse a stop as well"
+            raise Refused.on(signal, f"{method} {path} was answered with {said}", remedy)
         if is_write and not response.content.strip():
             return None
         try:

@@ -37,7 +37,8 @@ class AxisWiring(Part):
     read back from the controller is the one sent; `readback` when the read-back stands within the tolerance (for
     `stable_s` seconds) and the `done` signal, if there is one, has the value `done_value`.
     `stop` is written with `stop_value`; the word `hold` sends the axis to where it stands instead.
-    `reply_s` is how long one answer may take, `poll_s` the time between two looks at a motion (seconds).
+    `reply_s` is how long one answer may take, `poll_s` the time between two looks at a motion, and `lag_s` how long
+    after `done` the read-back may still be elsewhere before the motion counts as failed (seconds).
     """
 
     controller: str
@@ -49,6 +50,7 @@ class AxisWiring(Part):
     stop_value: Option = 1
     verify: Literal["none", "accepted", "readback"] = "readback"
     stable_s: Annotated[Finite, Field(ge=0)] = 0.0
+    lag_s: Annotated[Finite, Field(ge=0)] = 0.5
     reply_s: Positive = 1.0
     poll_s: Positive = 0.05
 
