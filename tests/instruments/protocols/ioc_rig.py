@@ -26,7 +26,7 @@ TICK_S = 0.01
 SHOWN = frozenset({"measured", "label", "count", "is_good"})
 
 
-def free_port(kind: socket.SocketKind) -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
     """A port on loopback that nobody has now."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,6 +62,7 @@ class IocRig(Rig):
         self.puts: list[tuple[str, Any]] = []
         self._process: subprocess.Popen[str] | None = None
         self._writing = threading.Lock()
+        self._showing = threading.Lock()
         self._acknowledged = threading.Condition()
         self._last_sent = 0
         self._last_acknowledged = 0
@@ -167,18 +168,21 @@ class IocRig(Rig):
             self.plant.stop()
 
     def _show(self) -> None:
+        """Serve what has changed, and nothing else: clients write to some of the PVs too."""
         plant = self.plant
-        now = {
-            "READBACK": plant.position,
-            "MOVING": plant.is_moving,
-            "MEASURED": plant.measured,
-            "LABEL": plant.label,
-            "COUNT": plant.count,
-        }
-        shown = {**now, "bad": not plant.is_good}
-        if shown != self._shown:
-            self._shown = shown
-            self._send({"set": now, "bad": not plant.is_good})
+        with self._showing:
+            now = {
+                "READBACK": plant.position,
+                "MOVING": plant.is_moving,
+                "MEASURED": plant.measured,
+                "LABEL": plant.label,
+                "COUNT": plant.count,
+            }
+            seen = {**now, "MEASURED": (plant.measured, plant.is_good)}
+            news = {name: now[name] for name in now if self._shown.get(name) != seen[name]}
+            self._shown = seen
+            if news:
+                self._send({"set": news, "bad": not plant.is_good})
 
     def _show_and_wait(self) -> None:
         """What the test has changed is served when this returns; a stalled or dropped server learns it later."""
