@@ -8,18 +8,14 @@ method is written, never read: `call:OBJECT|METHOD`, both node ids; it gets the 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
-
-from cryptography import x509
 
 from athanor.instruments.protocols.cancelling import cancellable
 from athanor.instruments.protocols.client import (
@@ -38,15 +34,12 @@ from athanor.instruments.protocols.client import (
     within,
 )
 from athanor.instruments.protocols.fitting import bounds, flag, real, whole
+from athanor.instruments.protocols.opcua_identity import Identity
 
 REQUEST_S = 600.0  # the library's own time limit; ours are shorter
-WATCH_S = 2.0  # between two looks of the library whether an idle line still carries; as long may the answer take
+WATCH_S = 5.0  # between two looks whether an idle line still carries, and what an answer to them may take
 SESSION_S = 60.0  # a server forgets a client that died without a word after this time
 GOODBYE_S = 1.0
-POLICIES = ("Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss")
-OPTIONS = frozenset(
-    {"user", "password_env", "password_file", "security", "mode", "certificate", "private_key", "server_certificate"}
-)
 INTEGERS = {"SByte": (8, True), "Byte": (8, False)} | {
     f"{prefix}Int{bits}": (bits, not prefix) for bits in (16, 32, 64) for prefix in ("", "U")
 }
@@ -116,29 +109,10 @@ class OpcuaClient:
             raise ValueError(f"{address!r} is no OPC UA address; write opc.tcp://host:port/path")
         if parts.username is not None:
             raise ValueError("an address holds no user; give options user and password_env")
-        if unknown := sorted(options.keys() - OPTIONS):
-            raise ValueError(f"no such option: {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}")
-        self._options = {option: str(value) for option, value in options.items()}
-        if ("password_env" in options or "password_file" in options) != ("user" in options):
-            raise ValueError("user and its password belong together; give user and password_env or password_file")
-        self._check_security()
+        self._identity = Identity({option: str(value) for option, value in options.items()}, name)
         self._library: Any = None
         self._session: _Session | None = None
         self._opening = asyncio.Lock()
-
-    def _check_security(self) -> None:
-        needed = {"certificate", "private_key", "server_certificate"}
-        given = self._options.keys()
-        if "security" not in given:
-            if stray := sorted(given & {*needed, "mode"}):
-                raise ValueError(f"{', '.join(stray)} without security; give security, one of {', '.join(POLICIES)}")
-            return
-        if self._options["security"] not in POLICIES:
-            raise ValueError(f"security is one of {', '.join(POLICIES)}, not {self._options['security']!r}")
-        if missing := sorted(needed - given):
-            raise ValueError(f"security needs {', '.join(missing)}; give the paths")
-        if self._options.get("mode", "Sign") not in ("Sign", "SignAndEncrypt"):
-            raise ValueError(f"mode is SignAndEncrypt or Sign, not {self._options['mode']!r}")
 
     @property
     def is_connected(self) -> bool:
@@ -263,7 +237,7 @@ class OpcuaClient:
             client.name = client.description = "Athanor"
             client.session_timeout = SESSION_S * 1000
             try:
-                await self._secure(client)
+                await self._identity.introduce(client)
                 await cancellable(client.connect())
             except (OSError, ValueError, self._errors()) as error:
                 await self._leave(client, is_polite=False)
@@ -273,39 +247,6 @@ class OpcuaClient:
                 raise
             self._session = _Session(client)
             return self._session
-
-    async def _secure(self, client: Any) -> None:
-        """Tell the library who we are and how to encrypt."""
-        options = self._options
-        if "user" in options:
-            client.set_user(options["user"])
-            client.set_password(self._password())
-        if "security" not in options:
-            return
-        uacrypto = library("asyncua.crypto.uacrypto", "opcua", self._name)
-        policies = library("asyncua.crypto.security_policies", "opcua", self._name)
-        certificate = await uacrypto.load_certificate(options["certificate"])
-        try:
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            # A server compares the name a client gives itself with the one in its certificate.
-            client.application_uri = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
-        except (x509.ExtensionNotFound, IndexError) as error:
-            raise ValueError("the certificate names no application URI; make one that does") from error
-        await client.set_security(
-            getattr(policies, f"SecurityPolicy{options['security']}"),
-            options["certificate"],
-            options["private_key"],
-            server_certificate=options["server_certificate"],
-            mode=self._library.ua.MessageSecurityMode[options.get("mode", "SignAndEncrypt")],
-        )
-
-    def _password(self) -> str:
-        if "password_env" in self._options:
-            name = self._options["password_env"]
-            if name not in os.environ:
-                raise ValueError(f"the environment has no {name}; set it to the password")
-            return os.environ[name]
-        return Path(self._options["password_file"]).expanduser().read_text(encoding="utf-8").rstrip("\n")
 
     async def _leave(self, client: Any, *, is_polite: bool) -> None:
         """End a session: with a goodbye, or at once when nobody would hear it."""

@@ -552,19 +552,9 @@ def test_an_encrypted_session_pins_the_server(bench: Machine, certificates: Path
 
 
 @pytest.mark.parametrize(
-    ("address", "options", "said"),
-    [
-        ("plc:4840", {}, "opc.tcp"),
-        ("opc.tcp://", {}, "opc.tcp"),
-        ("opc.tcp://me:secret@plc:4840", {}, "password_env"),
-        ("opc.tcp://plc", {"password": "secret"}, "no such option: password"),
-        ("opc.tcp://plc", {"user": "me"}, "password_env"),
-        ("opc.tcp://plc", {"password_env": "X"}, "user"),
-        ("opc.tcp://plc", {"security": "Basic128"}, "Basic256Sha256"),
-        ("opc.tcp://plc", {"security": "Basic256Sha256"}, "certificate, private_key, server_certificate"),
-        ("opc.tcp://plc", {"certificate": "x"}, "without security"),
-    ],
+    ("address", "said"),
+    [("plc:4840", "opc.tcp"), ("opc.tcp://", "opc.tcp"), ("opc.tcp://me:secret@plc", "password_env")],
 )
-def test_a_controller_s_description_is_checked(address: str, options: dict[str, Any], said: str) -> None:
+def test_an_address_that_makes_no_sense_says_what_does(address: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        OpcuaClient(address, options, "plc")
+        OpcuaClient(address, {}, "plc")
