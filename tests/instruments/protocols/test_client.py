@@ -179,7 +179,7 @@ def test_a_missing_library_says_what_to_install() -> None:
 
 def test_the_seam_loads_no_protocol_library() -> None:
     script = (
-        "import sys, athanor.instruments.protocols.client, athanor.instruments.protocols.wiring\n"
+        "import sys, athanor.instruments.protocols.client, athanor.instruments.protocols.wired\n"
         "heavy = {'pyvisa', 'httpx2', 'asyncua', 'pymodbus', 'p4p', 'epicscorelibs', 'ophyd_async', 'bluesky'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
