@@ -417,6 +417,16 @@ def test_many_at_once_each_get_their_own_answer(server: Server) -> None:
     play(body)
 
 
+def test_the_unit_is_the_signal_s_or_the_controller_s(server: Server) -> None:
+    async def body() -> None:
+        async with line(server, unit=9) as client:  # the server is unit 1
+            with pytest.raises(SignalError, match=r"oven\.value.*exception"):
+                await client.read(signal("input:0:int16"), REPLY_S)
+            assert (await client.read(signal("input:0:int16", unit=1), REPLY_S)).value == 0
+
+    play(body)
+
+
 def test_serial_frames_over_tcp() -> None:
     server = Server(FramerType.RTU)
     server.start()
