@@ -68,7 +68,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         reason=campaign.reason,
         laboratory=campaign.laboratory,
         instrument=campaign.instrument,
-        instrument_title=lab.profile().title or campaign.instrument,
+        instrument_title=_title(lab, campaign),
         simulated=campaign.simulated,
         options=dict(names.get("options", {})) if isinstance(names, Mapping) else {},
         autonomy=campaign.autonomy,
@@ -91,6 +91,16 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         calls=_calls(calls),
         provenance=_provenance(ledger, campaign, observations),
     )
+
+
+def _title(lab: Laboratory, campaign: Campaign) -> str:
+    """The instrument's title, or its name: a wired instrument's profile is a file, which may have changed since."""
+    from athanor.instruments.profile import ProfileError
+
+    try:
+        return lab.profile().title or campaign.instrument
+    except ProfileError:
+        return campaign.instrument
 
 
 def _first_score(problem: Problem, point: BestPoint) -> float:

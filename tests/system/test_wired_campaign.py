@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from athanor.agents.campaign import open_campaign
 from athanor.agents.spec import parse
+from athanor.console.report.build import build
 from tests.instruments.protocols.conformance import Plant
 from tests.instruments.protocols.scpi_rig import ScpiRig
 
@@ -88,6 +89,7 @@ def test_a_campaign_runs_over_the_wire(bench: Any, rig: ScpiRig, tmp_path: Path)
     for experiment in experiments:
         assert measured[experiment.id] == pytest.approx(10.0 - (experiment.values["stage"] - 2.0) ** 2, abs=0.01)
     assert [target for _, target in rig.plant.moves] == [experiment.values["stage"] for experiment in experiments]
+    assert build(bench.ledger, campaign).instrument_title == "bench"
 
 
 @pytest.mark.deadline

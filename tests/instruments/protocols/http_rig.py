@@ -125,6 +125,8 @@ class HttpRig(Rig):
                 return 200, {}
             case "GET", "/page":
                 return 200, "not what was meant"
+            case "GET", "/often":
+                return 429, {"detail": "Too Many Requests"}
             case "GET", "/moved":
                 return 307, None
         return 404, {"detail": "Not Found"}

@@ -77,6 +77,8 @@ def test_what_the_service_refuses_is_told_in_its_words(rig: HttpRig) -> None:
                 await client.read(rig.signal("nowhere"), REPLY_S)
             with pytest.raises(Refused, match=r"nothing at /axis/speed"):
                 await client.read(rig.signal("readback", read="/state#/axis/speed/now"), REPLY_S)
+            with pytest.raises(Refused, match=r"429.*ask less often.*refuse a stop as well"):
+                await client.read(rig.signal("readback", read="/often"), REPLY_S)
             with pytest.raises(Refused, match="307"):
                 await client.read(rig.signal("readback", read="/moved"), REPLY_S)
             with pytest.raises(WrongType, match="not what was meant"):

@@ -1,0 +1,55 @@
+"""The profiles in the guide are read, and the worked one is run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bluesky.plan_stubs import mv, read, trigger
+from bluesky.run_engine import RunEngine
+from bluesky.utils import DuringTask
+from ruamel.yaml import YAML
+
+from athanor.instruments.profile import parse_profile
+from athanor.instruments.protocols.wired import PROTOCOLS, connect_profile
+from athanor.instruments.protocols.wiring import AxisWiring, ControllerSpec
+from tests.instruments.protocols.scpi_rig import ScpiRig
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "connect-an-instrument.md"
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+
+
+def test_the_worked_profile_runs() -> None:
+    rig = ScpiRig()
+    rig.start()
+    try:
+        text = blocks()[0]
+        assert parse_profile(text).controllers["bench"].address == "TCPIP::192.0.2.10::5025::SOCKET"
+        engine = RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
+        devices = connect_profile(parse_profile(text.replace("TCPIP::192.0.2.10::5025::SOCKET", rig.address)))
+        try:
+            engine(mv(devices.axes["stage"], 2.0))
+            engine(trigger(devices.detectors[0], wait=True))
+            readings = engine(read(devices.detectors[0])).plan_result | engine(read(devices.axes["stage"])).plan_result
+        finally:
+            devices.close()
+        assert readings["counts"]["value"] == 0.625
+        assert readings["stage"]["value"] == pytest.approx(2.0, abs=0.005)
+    finally:
+        rig.close()
+
+
+def test_the_node_of_the_guide_is_read() -> None:
+    content = YAML(typ="safe").load(blocks()[2])
+    assert ControllerSpec.model_validate(content["controllers"]["node"]).protocol == "http"
+    assert AxisWiring.model_validate(content["devices"]["stage"]).lag_s == 3
+
+
+def test_the_guide_names_every_protocol() -> None:
+    table = GUIDE.read_text()
+    for protocol in PROTOCOLS:
+        assert f"`{protocol}`" in table
