@@ -12,7 +12,9 @@ from bluesky.utils import DuringTask
 from ruamel.yaml import YAML
 
 from athanor.instruments.profile import parse_profile
-from athanor.instruments.protocols.wired import PROTOCOLS, connect_profile
+from athanor.instruments.protocols.opcua import BETWEEN
+from athanor.instruments.protocols.registers import Register
+from athanor.instruments.protocols.wired import PROTOCOLS, client_class, connect_profile
 from athanor.instruments.protocols.wiring import AxisWiring, ControllerSpec
 from tests.instruments.protocols.scpi_rig import ScpiRig
 
@@ -47,6 +49,23 @@ def test_the_node_of_the_guide_is_read() -> None:
     content = YAML(typ="safe").load(blocks()[2])
     assert ControllerSpec.model_validate(content["controllers"]["node"]).protocol == "http"
     assert AxisWiring.model_validate(content["devices"]["stage"]).lag_s == 3
+
+
+def test_the_opc_ua_machine_of_the_guide_is_read() -> None:
+    content = YAML(typ="safe").load(blocks()[3])
+    controller = ControllerSpec.model_validate(content["controllers"]["plc"])
+    client_class(controller.protocol)(controller.address, controller.options, "plc")
+    stop = AxisWiring.model_validate(content["devices"]["stage"]).signals()["stop"]
+    assert len(BETWEEN.split(stop.address("write").removeprefix("call:"))) == 2
+
+
+def test_the_modbus_oven_of_the_guide_is_read() -> None:
+    content = YAML(typ="safe").load(blocks()[4])
+    controller = ControllerSpec.model_validate(content["controllers"]["oven"])
+    client_class(controller.protocol)(controller.address, controller.options, "oven")
+    for signal in AxisWiring.model_validate(content["devices"]["heater"]).signals().values():
+        for address in (signal.read, signal.write, signal.options.get("fault")):
+            assert address is None or Register.parse(str(address))
 
 
 def test_the_guide_names_every_protocol() -> None:
