@@ -85,11 +85,18 @@ class Wired:
 
     async def _make_class(self, name: str, wiring: ClassWiring) -> Any:
         module, _, attribute = wiring.entry.partition(":")
-        device = getattr(import_module(module), attribute)(**wiring.args, name=name)
-        if isinstance(device, Device):
-            await device.connect(timeout=wiring.connect_s)
-        elif hasattr(device, "wait_for_connection"):
-            await asyncio.to_thread(device.wait_for_connection, timeout=wiring.connect_s)
+        kind = getattr(import_module(module), attribute)
+        try:
+            async with asyncio.timeout(wiring.connect_s + MARGIN_S):
+                # In a thread, as drivers expect: making one may block, and must not stop this loop.
+                device = await asyncio.to_thread(kind, **wiring.args, name=name)
+                if isinstance(device, Device):
+                    await device.connect(timeout=wiring.connect_s)
+                elif hasattr(device, "wait_for_connection"):
+                    await asyncio.to_thread(device.wait_for_connection, timeout=wiring.connect_s)
+        except TimeoutError as error:
+            said = f" ({error})" if str(error) else ""
+            raise TimeoutError(f"{wiring.entry} did not connect within {wiring.connect_s:g} s{said}") from error
         is_axis = name in self._profile.axes
         needed: tuple[Any, ...] = (Movable, Readable, Stoppable) if is_axis else (Triggerable, Readable)
         if lacking := [protocol.__name__ for protocol in needed if not isinstance(device, protocol)]:

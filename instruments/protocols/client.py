@@ -96,10 +96,10 @@ class SignalSpec(BaseModel):
         return raw * self.scale + self.offset
 
     def raw(self, value: Value) -> Value:
-        """A value in the signal's unit as the controller wants it; whole for type `int`."""
-        if isinstance(value, (bool, str)):
+        """A value in the signal's unit as the controller wants it; a scaled whole number is rounded to the nearest."""
+        if isinstance(value, (bool, str)) or (self.scale == 1 and self.offset == 0):
             return value
-        number = value if self.scale == 1 and self.offset == 0 else (value - self.offset) / self.scale
+        number = (value - self.offset) / self.scale
         return round(number) if self.type == "int" and math.isfinite(number) else number
 
 

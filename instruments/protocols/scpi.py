@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from athanor.instruments.protocols.client import (
     NotConnected,
@@ -83,6 +84,7 @@ class SocketLine:
             reader, writer = await asyncio.open_connection(host.strip("[]"), port, limit=LARGEST)
         except OSError as error:
             raise LineBroken(error.strerror or str(error)) from error
+        _keep_alive(writer.get_extra_info("socket"))
         return cls(reader, writer, end)
 
     @property
@@ -115,6 +117,14 @@ class SocketLine:
         """Close it at once: what was not sent yet is not to be sent later."""
         with suppress(Exception):  # the event loop may be gone
             self._writer.transport.abort()
+
+
+def _keep_alive(sock: Any) -> None:
+    """Let the system notice within some ten seconds that the other side is gone without a word."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):  # not every system lets it be chosen
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 class ScpiClient:

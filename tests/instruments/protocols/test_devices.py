@@ -142,6 +142,18 @@ def test_values_are_scaled_both_ways() -> None:
     play(body)
 
 
+def test_a_fraction_is_not_quietly_rounded_for_a_whole_number() -> None:
+    async def body() -> None:
+        client = Played(here=2)
+        stage = axis(client, setpoint={"write": "go", "type": "int"}, readback={"read": "here", "type": "int"})
+        with pytest.raises(WrongType, match=r"stage\.setpoint: 2\.4 is not a int"):
+            await stage.set(2.4)
+        await stage.set(2.0)
+        assert client.written == [("go", 2)]
+
+    play(body)
+
+
 @pytest.mark.parametrize(
     "reading",
     [

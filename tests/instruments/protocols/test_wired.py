@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,11 @@ class Counter(StandardReadable):
 class Unplugged(Counter):
     async def connect(self, *args: Any, **kwargs: Any) -> None:
         raise ConnectionError("no USB device 04d8:00df")
+
+
+class Hanging(Counter):
+    async def connect(self, *args: Any, **kwargs: Any) -> None:
+        await asyncio.Event().wait()
 
 
 def changed(rig: ScpiRig, **changes: Any) -> Profile:
@@ -144,6 +150,12 @@ def test_a_class_that_is_no_axis_is_refused(rig: ScpiRig, entry: str, said: str)
     with pytest.raises(Faults, match=said) as caught:
         connect_profile(changed(rig, devices__stage={"class": entry}, devices__camera__controller="controller"))
     assert list(caught.value.failures) == ["device stage"]
+
+
+def test_a_class_that_hangs_costs_no_more_than_its_deadline(rig: ScpiRig) -> None:
+    hanging = {"class": f"{__name__}:Hanging", "args": {"start": 1.0}, "connect_s": 0.1}
+    with pytest.raises(Faults, match=r"device camera: .*:Hanging did not connect within 0\.1 s"):
+        connect_profile(changed(rig, devices__camera=hanging))
 
 
 def test_the_devices_say_when_they_move_and_when_the_line_is_gone(rig: ScpiRig) -> None:
