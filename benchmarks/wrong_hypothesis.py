@@ -206,11 +206,11 @@ def main(argv: list[str]) -> int:
 
     tasks = [(seed, arm) for seed in range(1, options.seeds + 1) for arm in ("honest", "wrong")]
     needed: dict[str, dict[int, int]] = {"honest": {}, "wrong": {}}
-    used = {"honest": 0, "wrong": 0}
+    used: dict[str, list[int]] = {"honest": [], "wrong": []}
     with ThreadPoolExecutor(options.jobs) as pool:
         for seed, arm, count, leaned, states in pool.map(job, tasks):
             needed[arm][seed] = count
-            used[arm] += leaned
+            used[arm].append(leaned)
             print(
                 f"  seed {seed} {arm}: {count}; {leaned} suggestions used advice; {states}", file=sys.stderr, flush=True
             )
@@ -227,9 +227,10 @@ def main(argv: list[str]) -> int:
         f"wrong {wrong.mean():.1f}, ratio {wrong.mean() / honest.mean():.2f} (95 % interval {low:.2f} to {high:.2f}); "
         f"medians {statistics.median(honest):g} and {statistics.median(wrong):g}; never reached: "
         f"{int((honest > options.budget).sum())} and {int((wrong > options.budget).sum())}; "
-        f"suggestions that used advice: {used['honest']} and {used['wrong']}"
+        f"suggestions that used advice: {sum(used['honest'])} and {sum(used['wrong'])}; "
+        f"wrong advice was used in {sum(count > 0 for count in used['wrong'])} of {len(wrong)} campaigns"
     )
-    if not used["wrong"]:
+    if not any(used["wrong"]):
         print("no suggestion used wrong advice: this measures the cost of testing alone", file=sys.stderr)
         return 1
     return 0
