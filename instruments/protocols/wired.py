@@ -46,13 +46,13 @@ class Faults(InstrumentUnavailable):
 
 def client_class(protocol: str) -> ClientClass:
     """The client of a protocol; imports its module, and no library. Raises `UnknownProtocol`."""
+    if protocol in PROTOCOLS:
+        module, name = PROTOCOLS[protocol].split(":")
+        return cast(ClientClass, getattr(import_module(f"athanor.instruments.protocols.{module}"), name))
     for entry in entry_points(group=GROUP, name=protocol):
         return cast(ClientClass, entry.load())
-    if protocol not in PROTOCOLS:
-        known = sorted({*PROTOCOLS, *(entry.name for entry in entry_points(group=GROUP))})
-        raise UnknownProtocol(f"there is no protocol {protocol!r}; use one of: {', '.join(known)}")
-    module, name = PROTOCOLS[protocol].split(":")
-    return cast(ClientClass, getattr(import_module(f"athanor.instruments.protocols.{module}"), name))
+    known = sorted({*PROTOCOLS, *(entry.name for entry in entry_points(group=GROUP))})
+    raise UnknownProtocol(f"there is no protocol {protocol!r}; use one of: {', '.join(known)}")
 
 
 def connect_profile(profile: Profile) -> Devices:

@@ -16,6 +16,7 @@ from athanor.instruments.config import Config
 from athanor.instruments.laboratory import InstrumentUnavailable, Laboratory, load, names
 from athanor.instruments.profile import Profile, ProfileError
 from athanor.instruments.protocols.client import NotConnected, Option, TimedOut
+from athanor.instruments.protocols.scpi import ScpiClient
 from athanor.instruments.protocols.wired import PROTOCOLS, Faults, UnknownProtocol, client_class, connect_profile
 from athanor.memory.places import InstrumentPlace
 from tests.instruments.protocols.scpi_rig import ScpiRig
@@ -50,6 +51,10 @@ class Counter(StandardReadable):
         pass
 
 
+class Pigeon:
+    """Somebody's client."""
+
+
 class Unplugged(Counter):
     async def connect(self, *args: Any, **kwargs: Any) -> None:
         raise ConnectionError("no USB device 04d8:00df")
@@ -79,6 +84,19 @@ def test_every_protocol_that_is_registered_exists_and_makes_its_client_offline()
         assert not client.is_connected
     with pytest.raises(UnknownProtocol, match=r"'scpy'.*use one of: .*scpi"):
         client_class("scpy")
+
+
+def test_a_package_can_bring_a_protocol_but_not_take_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = tmp_path / "pigeons-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pigeons\nVersion: 1.0\n")
+    entries = "[athanor.protocols]\npigeon = tests.instruments.protocols.test_wired:Pigeon\nscpi = builtins:dict\n"
+    (metadata / "entry_points.txt").write_text(entries)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert client_class("pigeon").__name__ == "Pigeon"  # type: ignore[attr-defined]
+    assert client_class("scpi") is ScpiClient
+    with pytest.raises(UnknownProtocol, match="pigeon"):
+        client_class("dove")
 
 
 def test_everything_that_fails_is_told_at_once(rig: ScpiRig) -> None:
