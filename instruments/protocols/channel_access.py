@@ -6,8 +6,9 @@ profile can say is process-wide and comes from the environment: `EPICS_CA_MAX_AR
 
 Options of a controller: `probe` (needed: a PV that is always there, by which the line is judged) and `silence_s` (how
 long an IOC may be silent before it is asked and, five seconds later, given up; 30 by default).
-Option of a signal: `put`, either `callback` (the default: a write is done when the record has been processed) or
-`plain` (when the IOC has taken it), for records whose processing lasts as long as the motion, like motor or busy.
+Option of a signal: `put`, either `plain` (the default: a write is done when the IOC has taken it) or `callback` (when
+the record has been processed, which for records like motor or busy means: when the motion has ended). An IOC by caproto
+says nothing against a plain put that it refuses; one by EPICS base does.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def _kind_to_read(signal: SignalSpec, channel: libca.Channel) -> int:
 def _reading(signal: SignalSpec, raw: Any) -> Reading:
     known = 0 <= raw.status < len(epics.STATUSES)
     alarm = epics.Alarm(raw.severity, epics.STATUSES[raw.status] if known else f"status {raw.status}")
-    at = epics.stamp(raw.timestamp if raw.timestamp > libca.EPOCH else 0.0)
+    at = epics.stamp(raw.timestamp)
     try:
         value = typed(signal, raw)
     except WrongType:

@@ -58,6 +58,8 @@ STATUSES = [
 ABOUT_THE_PROCESS = frozenset({"HIHI", "HIGH", "LOLO", "LOW", "STATE", "COS"})
 """Alarms that say something about the process and nothing against the value that was measured."""
 
+EPOCH = 631152000.0
+"""EPICS counts from 1990; in Unix seconds."""
 EXACT = 2**53
 """Up to here, every whole number is a double."""
 
@@ -67,6 +69,10 @@ REJOIN_S = 0.5
 
 class Closed(Exception):
     """The PV is not, or no longer, connected, or nobody looks for it any more."""
+
+
+class Trouble(Exception):
+    """What the client library has against a PV."""
 
 
 class Found(Protocol):
@@ -99,7 +105,10 @@ class Finder(ABC, Generic[F]):
 
     @abstractmethod
     async def _channel(self, name: str) -> F:
-        """The PV; when it is down for longer than `search_s`, searched for anew, and all that is lost with it."""
+        """The PV; when it is down for longer than `search_s`, searched for anew, and all that is lost with it.
+
+        Raises `Trouble` when it cannot be searched for.
+        """
 
     @property
     def is_connected(self) -> bool:
@@ -116,17 +125,20 @@ class Finder(ABC, Generic[F]):
 
     async def connect(self, deadline_s: float) -> None:
         """Open the line and find the probe."""
-        if not await self._find(self._probe, now() + deadline_s):
-            raise NotConnected(
-                self._name,
-                "",
-                f"nobody at {self.address} answered for the PV {self._probe!r} within {deadline_s:g} s",
-                "check that the IOC runs, its address and the option probe",
-            )
+        try:
+            if await self._find(self._probe, now() + deadline_s):
+                return
+            silent = f"nobody at {self.address} answered for the PV {self._probe!r} within {deadline_s:g} s"
+        except Trouble as error:
+            silent = f"the PV {self._probe!r} at {self.address} cannot be searched for: {error}"
+        raise NotConnected(self._name, "", silent, "check that the IOC runs, its address and the option probe")
 
     async def _reach(self, signal: SignalSpec, name: str, end: float, deadline_s: float) -> F:
         """The PV, there by then. Raises `NotConnected`, or `TimedOut` when the line is there and only it is not."""
-        channel = await self._find(name, end)
+        try:
+            channel = await self._find(name, end)
+        except Trouble as error:
+            raise Refused.on(signal, f"{name!r} cannot be searched for: {error}", "give the name of a PV") from error
         if channel is not None:
             return channel
         silent = f"nobody answered for the PV {name!r} within {deadline_s:g} s; nothing was sent"
@@ -230,11 +242,11 @@ def probe(options: Mapping[str, Option], known: tuple[str, ...] = ()) -> str:
 def is_plain_put(spec: SignalSpec) -> bool:
     """Whether a write is done when the IOC has taken the value, not only when its record has been processed.
 
-    The signal's option `put` says so: `callback` (the default) or `plain`. Raises `Refused` for another word.
+    The signal's option `put` says so: `plain` (the default) or `callback`. Raises `Refused` for another word.
     """
-    how = spec.options.get("put", "callback")
+    how = spec.options.get("put", "plain")
     if how not in ("callback", "plain"):
-        raise Refused.on(spec, f"the option put is {how!r}", "write `put: callback` or `put: plain`")
+        raise Refused.on(spec, f"the option put is {how!r}", "write `put: plain` or `put: callback`")
     return how == "plain"
 
 
@@ -247,5 +259,5 @@ def double(spec: SignalSpec, value: Value) -> float:
 
 
 def stamp(seconds: float) -> float:
-    """The IOC's time, or that of arrival when the IOC has none."""
-    return seconds if seconds > 0 else time.time()
+    """The IOC's time, or that of arrival when the IOC has none: a record never processed says 1990, or 1970."""
+    return seconds if seconds > EPOCH else time.time()

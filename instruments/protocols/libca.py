@@ -17,21 +17,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from athanor.instruments.protocols.epics import Closed
+from athanor.instruments.protocols.epics import Closed, Trouble
 
 STRING, SHORT, FLOAT, ENUM, CHAR, LONG, DOUBLE = range(7)
 LONG_STRING = 999
 """An array of bytes as one string."""
 KINDS = ("string", "short", "float", "enum", "char", "long", "double")
 
-EPOCH = 631152000.0
-"""1990, in Unix seconds: what the time of a record is that was never processed."""
 
 _ENVIRONMENT = threading.Lock()
 _alive: weakref.WeakSet[Context] = weakref.WeakSet()
 
 
-class CaError(Exception):
+class CaError(Trouble):
     """What libca or the IOC says against a request; `status` is its ECA code."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -72,8 +70,12 @@ class Context:
             with _variables(environment):
                 cadef.ca_context_create(1)
                 self._handle = self._current()
-                cadef.ca_add_exception_event(self._on_exception, None)
-                self.first = Channel(self, first)
+                try:
+                    cadef.ca_add_exception_event(self._on_exception, None)
+                    self.first = Channel(self, first)
+                except (CaError, cadef.CAException):
+                    cadef.ca_context_destroy()
+                    raise
             self._detach()
         _alive.add(self)
 
@@ -111,11 +113,14 @@ class Context:
             self.cadef.ca_context_destroy()
 
     def create(self, channel: Channel) -> int:
-        """Ask libca for the channel; it is searched for at once. Returns its id."""
+        """Ask libca for the channel; it is searched for at once. Returns its id. Raises `CaError`."""
         chid = ctypes.c_void_p()
-        self.cadef.ca_create_channel(
-            channel.name, self._on_connection, ctypes.py_object(channel), 0, ctypes.byref(chid)
-        )
+        try:
+            self.cadef.ca_create_channel(
+                channel.name, self._on_connection, ctypes.py_object(channel), 0, ctypes.byref(chid)
+            )
+        except self.cadef.CAException as error:
+            raise CaError(error.status, self.message(error.status)) from error
         self.cadef.ca_flush_io()
         number = chid.value
         assert number is not None  # libca has raised otherwise

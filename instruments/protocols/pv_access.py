@@ -5,8 +5,10 @@ address lists where its servers are searched for: hosts, each with a UDP port wh
 holds for this controller alone, and no `EPICS_PVA_*` variable of the environment is looked at.
 
 Option of a controller: `probe` (needed: a PV that is always there, by which the line is judged).
-Option of a signal: `put`, either `callback` (the default: a write is done when the record has been processed) or
-`plain` (when the server has taken it), for records whose processing lasts as long as the motion.
+Option of a signal: `put`, either `plain` (the default: a write is done when the server has taken it) or `callback`
+(when the record has been processed, which for records like motor or busy means: when the motion has ended). EPICS
+base's older server (QSRV 1) says nothing against a put with callback that its record refuses; it does against a plain
+one.
 """
 
 from __future__ import annotations
@@ -114,13 +116,18 @@ class PvAccessClient(epics.Finder[Watch]):
         request = PUT.format(block="false" if epics.is_plain_put(signal) else "true")
         end = epics.now() + deadline_s
         await self._reach(signal, name, end, deadline_s)
-        wrong: list[SignalError] = []
+        lost = self._gone(signal, "the server went away before it confirmed: it may have taken effect")
+        filled: list[SignalError] = []
 
         def fill(target: Any) -> None:
+            # When a server comes back, the library sends again what it has not seen confirmed. A command is sent once.
+            if filled:
+                raise ValueError("it was sent before")
+            filled.append(lost)
             try:
                 _assign(signal, target, value)
             except SignalError as error:
-                wrong.append(error)
+                filled[:] = [error]
                 raise ValueError("it does not fit") from error
 
         try:
@@ -133,11 +140,9 @@ class PvAccessClient(epics.Finder[Watch]):
                 signal, f"the server refuses {value!r}: {error}", "check the PV and who may write it"
             ) from error
         except (self._library.Disconnected, self._library.Cancelled) as error:
-            raise self._gone(signal, "the server went away before it confirmed: it may have taken effect") from error
-        except ValueError:
-            if not wrong:
-                raise
-            raise wrong[0] from None
+            raise lost from error
+        except ValueError as error:
+            raise (filled or [Refused.on(signal, f"the library refuses it: {error}", "check the PV")])[0] from error
 
     async def close(self) -> None:
         """Let go of every PV."""
@@ -159,6 +164,8 @@ class PvAccessClient(epics.Finder[Watch]):
                 nt=False,
             )
         watch = self._channels.get(name)
+        if not name.strip():
+            raise epics.Trouble("it is empty")
         if watch is None:
             watch = self._channels[name] = Watch(name, epics.now())
             watch.subscription = self._context.monitor(

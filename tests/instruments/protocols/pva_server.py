@@ -35,6 +35,9 @@ class Handler:
             self.waiting[number] = done
             ask_to_put(number, self.name, value)
             done.wait(PATIENCE_S)
+        elif self.name == "SLOW":
+            ask_to_put(next_number(), self.name, value)
+            return  # never confirmed
         elif self.name == "ALARM":
             severity, status, message = value.raw["value"].split(",")
             alarmed = PVS["ALARMED"]
@@ -77,6 +80,7 @@ def serve(prefix: str) -> None:
         "FLAG": (scalar("?"), False),
         "SPECTRUM": (scalar("ad"), [1.0, 2.0, 3.0]),
         "LOCKED": (scalar("d"), 1.0),
+        "SLOW": (scalar("d"), 0.0),
         "ALARM": (scalar("s"), ""),
         "ALARMED": (ALARMED, 2.5),
     }
@@ -87,7 +91,7 @@ def serve(prefix: str) -> None:
         say(ready=True)
         for what in said():
             if "done" in what:
-                waiting.pop(what["done"]).set()
+                waiting.pop(what["done"], threading.Event()).set()
                 continue
             for name, value in what["set"].items():
                 update = initial[name][0].wrap(value, timestamp=time.time())

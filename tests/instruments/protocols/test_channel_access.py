@@ -10,6 +10,7 @@ import pytest
 from athanor.instruments.protocols.channel_access import ChannelAccessClient
 from athanor.instruments.protocols.client import (
     Client,
+    NotConnected,
     Quality,
     Refused,
     SignalError,
@@ -18,7 +19,7 @@ from athanor.instruments.protocols.client import (
     Value,
     WrongType,
 )
-from tests.instruments.protocols.conformance import CONNECT_S, REPLY_S, SHORT_S, Conformance, connected, play
+from tests.instruments.protocols.conformance import CONNECT_S, REPLY_S, SHORT_S, Conformance, connected, play, until
 from tests.instruments.protocols.ioc_rig import IocRig, free_port
 
 
@@ -120,7 +121,8 @@ def test_what_does_not_fit_is_refused_before_it_is_sent(ioc: SoftIoc) -> None:
 def test_what_the_ioc_refuses_is_refused(ioc: SoftIoc) -> None:
     async def body() -> None:
         async with connected(ioc) as client:
-            for signal, value in [(pv("LOCKED"), 2.0), (pv("READBACK"), 2.0), (pv("MODE", "str"), "Sideways")]:
+            locked, mode = pv("LOCKED", put="callback"), pv("MODE", "str", put="callback")
+            for signal, value in [(locked, 2.0), (pv("READBACK"), 2.0), (mode, "Sideways")]:
                 with pytest.raises(Refused, match=rf"d\.{signal.name}"):
                     await client.write(signal, value, REPLY_S)
 
@@ -130,10 +132,25 @@ def test_what_the_ioc_refuses_is_refused(ioc: SoftIoc) -> None:
 def test_a_plain_put_does_not_wait_for_the_record(ioc: SoftIoc) -> None:
     async def body() -> None:
         async with connected(ioc) as client:
-            await client.write(pv("SLOW", put="plain"), 1.0, REPLY_S)
-            assert ("SLOW", 1.0) in ioc.puts
+            await client.write(pv("SLOW"), 1.0, REPLY_S)
+            await until(lambda: ("SLOW", 1.0) in ioc.puts, "the put arrives")
             with pytest.raises(TimedOut, match="may have taken effect"):
-                await client.write(pv("SLOW"), 2.0, SHORT_S)
+                await client.write(pv("SLOW", put="callback"), 2.0, SHORT_S)
+
+    play(body)
+
+
+def test_an_ioc_that_goes_in_the_middle_of_a_put_may_have_taken_it(ioc: SoftIoc) -> None:
+    async def body() -> None:
+        async with connected(ioc) as client:
+            put = asyncio.ensure_future(client.write(pv("SLOW", put="callback"), 1.0, CONNECT_S))
+            await until(lambda: ("SLOW", 1.0) in ioc.puts, "the put arrives")
+            ioc.drop()
+            ioc.restore()
+            with pytest.raises(NotConnected, match=r"d\.SLOW.*may have taken effect"):
+                await put
+            assert (await client.read(pv("SLOW"), CONNECT_S)).value == 0.0
+            assert ioc.puts == [("SLOW", 1.0)], "what failed is not sent again"
 
     play(body)
 

@@ -48,8 +48,9 @@ def test_the_probe_is_needed_and_nothing_else_is_known() -> None:
 
 def test_how_a_put_is_done_stands_in_the_signal() -> None:
     signal = SignalSpec(write="X")
-    assert not epics.is_plain_put(signal)
+    assert epics.is_plain_put(signal)
     assert epics.is_plain_put(signal.model_copy(update={"options": {"put": "plain"}}))
+    assert not epics.is_plain_put(signal.model_copy(update={"options": {"put": "callback"}}))
     with pytest.raises(Refused, match="quick"):
         epics.is_plain_put(signal.model_copy(update={"options": {"put": "quick"}}))
 

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from athanor.instruments.protocols.client import Client, Quality, Refused, SignalSpec, Value, WrongType
+from athanor.instruments.protocols.client import (
+    Client,
+    NotConnected,
+    Quality,
+    Refused,
+    SignalSpec,
+    TimedOut,
+    Value,
+    WrongType,
+)
 from athanor.instruments.protocols.pv_access import PvAccessClient
-from tests.instruments.protocols.conformance import REPLY_S, Conformance, connected, play
+from tests.instruments.protocols.conformance import CONNECT_S, REPLY_S, Conformance, connected, play, until
 from tests.instruments.protocols.ioc_rig import IocRig, free_port
 
 
@@ -78,7 +88,7 @@ def test_every_type_of_pv_goes_there_and_back(server: PvaServer) -> None:
                 ("LABEL", "str", "µ-stage, and longer than any old string of forty bytes"),
             ]:
                 assert await there_and_back(client, pv(name, kind), value) == value, (name, kind)
-            assert await there_and_back(client, pv("SETPOINT", put="plain"), 0.1 + 0.2) == 0.1 + 0.2
+            assert await there_and_back(client, pv("SETPOINT", put="callback"), 0.1 + 0.2) == 0.1 + 0.2
 
     play(body)
 
@@ -108,6 +118,21 @@ def test_what_does_not_fit_is_refused_before_it_is_sent(server: PvaServer) -> No
             with pytest.raises(WrongType, match="not exact"):
                 await client.read(pv("LONG"), REPLY_S)
             assert server.puts == []
+
+    play(body)
+
+
+def test_a_server_that_goes_in_the_middle_of_a_put_may_have_taken_it(server: PvaServer) -> None:
+    async def body() -> None:
+        async with connected(server) as client:
+            put = asyncio.ensure_future(client.write(pv("SLOW"), 1.0, CONNECT_S))
+            await until(lambda: ("SLOW", 1.0) in server.puts, "the put arrives")
+            server.drop()
+            server.restore()
+            with pytest.raises((NotConnected, TimedOut), match=r"d\.SLOW.*may have taken effect"):
+                await put
+            assert (await client.read(pv("SLOW"), REPLY_S)).value == 0.0
+            assert server.puts == [("SLOW", 1.0)], "what failed is not sent again"
 
     play(body)
 
