@@ -68,6 +68,18 @@ def test_the_modbus_oven_of_the_guide_is_read() -> None:
             assert address is None or Register.parse(str(address))
 
 
+def test_the_epics_motor_of_the_guide_is_read() -> None:
+    content = YAML(typ="safe").load(blocks()[5])
+    controller = ControllerSpec.model_validate(content["controllers"]["ioc"])
+    client_class(controller.protocol)(controller.address, controller.options, "ioc")
+    assert set(AxisWiring.model_validate(content["devices"]["stage"]).signals()) == {
+        "setpoint",
+        "readback",
+        "done",
+        "stop",
+    }
+
+
 def test_the_guide_names_every_protocol() -> None:
     table = GUIDE.read_text()
     for protocol in PROTOCOLS:
