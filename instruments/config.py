@@ -47,6 +47,15 @@ class Config:
         return digest({"profile": self.profile, "options": self.options, "ledger": ledger, "key": key})
 
 
+def settle_control_layer(profile: Profile) -> None:
+    """Keep classic ophyd, which the RunEngine imports, from opening a control protocol for a simulated instrument.
+
+    It looks for one as it is imported, and sends datagrams where it finds one installed.
+    """
+    if profile.simulated:
+        os.environ.setdefault("OPHYD_CONTROL_LAYER", "dummy")
+
+
 def take_lock(place: InstrumentPlace) -> int | None:
     """Take the instrument's lock; its descriptor, to be kept open, or None when a living worker has it."""
     place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from athanor.instruments.abort import Worker
+from athanor.instruments.config import Config, settle_control_layer
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.hardware import Hardware, connect_laboratory
 from athanor.instruments.ladder import StopLine, latch_facts
@@ -241,6 +242,8 @@ def main(argv: list[str] | None = None) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     folder = args.place.absolute()
     place = InstrumentPlace.of(folder.name, folder.parent.parent)
+    with contextlib.suppress(OSError, ValueError):  # connecting says what is wrong with it, and tries again
+        settle_control_layer(Config.read(place).profile)
     hardware = Hardware(lambda: connect_laboratory(place))
     recovery = Recovery(place, hardware, args.worker_pid, float(os.environ.get("ATHANOR_WORKER_IDLE_S", "600")))
     signal.signal(signal.SIGTERM, lambda *_: recovery.end())

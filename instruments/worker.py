@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from athanor.instruments.config import Config, take_lock
+from athanor.instruments.config import Config, settle_control_layer, take_lock
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.keeper import RecoveryKeeper
 from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load
@@ -51,6 +51,7 @@ class Worker:
         self.place = place
         self.config = Config.read(place)
         self.profile = self.config.profile
+        settle_control_layer(self.profile)
         self.digest = self.config.digest(ledger_url, gate_key)
         self.latch = Latch(place)
         self.latch.create()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from athanor.instruments.config import Config, take_lock
+from athanor.instruments.config import Config, settle_control_layer, take_lock
 from athanor.instruments.laboratory import load
 from athanor.memory.places import InstrumentPlace
 
@@ -39,3 +39,16 @@ def test_the_lock_is_held_by_one(place: InstrumentPlace) -> None:
     again = take_lock(place)
     assert again is not None
     os.close(again)
+
+
+def test_only_a_simulated_instrument_keeps_ophyd_from_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated = load("snar-flow").profile()
+    monkeypatch.setenv("OPHYD_CONTROL_LAYER", "x")  # put back afterwards, whatever is set here
+    monkeypatch.delenv("OPHYD_CONTROL_LAYER")
+    settle_control_layer(simulated.model_copy(update={"simulated": False}))
+    assert "OPHYD_CONTROL_LAYER" not in os.environ
+    settle_control_layer(simulated)
+    assert os.environ["OPHYD_CONTROL_LAYER"] == "dummy"
+    monkeypatch.setenv("OPHYD_CONTROL_LAYER", "caproto")
+    settle_control_layer(simulated)
+    assert os.environ["OPHYD_CONTROL_LAYER"] == "caproto"

@@ -17,11 +17,10 @@ pytestmark = pytest.mark.slow
 WATCH = """
 import os, sys
 def _watch(event, args, path=os.environ["ATHANOR_TEST_CONNECTIONS"]):
-    if event == "socket.connect":
-        address = args[1]
-        text = address if isinstance(address, (str, bytes)) else address[0]
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        text = args[0] if event != "socket.sendto" else args[1]
+    if event in ("socket.connect", "socket.sendto"):
+        text = args[1] if isinstance(args[1], (str, bytes)) else args[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        text = args[0]
     else:
         return
     with open(path, "a") as file:
