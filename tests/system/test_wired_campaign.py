@@ -1,4 +1,4 @@
-"""A whole campaign, and Stop All, on an instrument over TCP, to which worker and recovery process each connect."""
+"""A whole campaign, and Stop All, on an instrument over the wire: worker and recovery process each connect to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ruamel.yaml import YAML
 from athanor.agents.campaign import open_campaign
 from athanor.agents.spec import parse
 from athanor.console.report.build import build
-from tests.instruments.protocols.conformance import Plant
+from tests.instruments.protocols.conformance import Plant, Rig
+from tests.instruments.protocols.http_rig import NodeRig
 from tests.instruments.protocols.scpi_rig import ScpiRig
 
 pytestmark = pytest.mark.slow
@@ -50,9 +51,9 @@ class Bright(Plant):
         pass
 
 
-@pytest.fixture
-def rig() -> Iterator[ScpiRig]:
-    rig = ScpiRig()
+@pytest.fixture(params=[ScpiRig, NodeRig])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    rig: Rig = request.param()
     rig.plant = Bright()
     try:
         rig.start()
@@ -68,7 +69,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Non
         threading.Event().wait(0.01)
 
 
-def opened(bench: Any, rig: ScpiRig, tmp_path: Path) -> str:
+def opened(bench: Any, rig: Rig, tmp_path: Path) -> str:
     """The campaign on the rig, granted."""
     profile = tmp_path / "bench.yaml"
     with profile.open("w") as file:
@@ -79,7 +80,7 @@ def opened(bench: Any, rig: ScpiRig, tmp_path: Path) -> str:
     return campaign
 
 
-def test_a_campaign_runs_over_the_wire(bench: Any, rig: ScpiRig, tmp_path: Path) -> None:
+def test_a_campaign_runs_over_the_wire(bench: Any, rig: Rig, tmp_path: Path) -> None:
     campaign = opened(bench, rig, tmp_path)
     done = bench.run(campaign)
     assert done.stdout.strip() == "succeeded", done.stderr
@@ -93,7 +94,7 @@ def test_a_campaign_runs_over_the_wire(bench: Any, rig: ScpiRig, tmp_path: Path)
 
 
 @pytest.mark.deadline
-def test_stop_all_halts_the_wired_axis(bench: Any, rig: ScpiRig, tmp_path: Path) -> None:
+def test_stop_all_halts_the_wired_axis(bench: Any, rig: Rig, tmp_path: Path) -> None:
     rig.plant.speed = 0.05
     campaign = opened(bench, rig, tmp_path)
     with ExitStack() as stack:
