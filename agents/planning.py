@@ -7,12 +7,13 @@ everything the answer depends on, so a fresh process gives the same answer as an
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
+
+from athanor.instruments.detached import without_model
 
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
@@ -41,7 +42,7 @@ class PlannerProcess:
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,  # Ctrl-C in the terminal is for the campaign, which then ends us in order
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                env={**without_model(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             )
 
     def ask(self, request: dict[str, Any], should_cancel: Callable[[], bool] = lambda: False) -> dict[str, Any]:

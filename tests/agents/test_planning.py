@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +100,10 @@ def test_a_cancelled_request_ends_the_process_though_it_hangs(planner: PlannerPr
 def test_ctrl_c_in_the_terminal_does_not_reach_it(planner: PlannerProcess) -> None:
     planner.start()
     assert os.getsid(pid(planner)) != os.getsid(0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system does not show environments")
+def test_the_process_does_not_know_the_model_s_key(planner: PlannerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATHANOR_MODEL_API_KEY", "not for planners")
+    planner.ask(suggest())
+    assert b"not for planners" not in Path(f"/proc/{pid(planner)}/environ").read_bytes()
