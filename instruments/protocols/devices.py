@@ -317,7 +317,8 @@ class WiredAxis(StandardReadable, AsyncLocatable[Any], Movable[Any], Stoppable):
                 raise RuntimeError(f"{self.name} ended at {here!r} on its way to {value!r}: stopped, or stuck?")
             has_moved = has_moved or not is_done
             with suppress(TimeoutError):
-                await asyncio.wait_for(motion.over.wait(), self._wiring.poll_s)
+                async with asyncio.timeout(self._wiring.poll_s):  # `wait_for` may lose a cancellation
+                    await motion.over.wait()
 
     def _is_at(self, here: Value, value: Value) -> bool:
         if isinstance(here, str) or isinstance(value, str):
