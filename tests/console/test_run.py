@@ -159,11 +159,13 @@ def test_each_experiment_waits_and_ctrl_c_pauses_cleanly(
 
 
 ON_ITS_TERMINAL = (
-    "import fcntl, os, sys, termios\n"
+    "import fcntl, os, signal, sys, termios\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
     "os.execv(sys.executable, [sys.executable, '-m', 'athanor.console', *sys.argv[1:]])\n"
 )
-"""Take standard input as the controlling terminal, so that closing it is felt as closing a window is."""
+"""Take standard input as the controlling terminal, so that closing it is felt as closing a window is, also when the
+tests themselves run under `nohup`."""
 
 
 def test_a_closed_terminal_pauses_the_campaign(tmp_path: Path, opened: Callable[[], Ledger]) -> None:
