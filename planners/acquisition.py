@@ -204,8 +204,8 @@ class Draws:
             log_gain = log_fatplus(self._score(0, outcomes[i]) - best, tau=SMOOTH)
             return logmeanexp(log_gain + self._log_feasible(x, self._drawn(), outcomes), dim=0)
 
-        curved = self.surrogate.outcomes[objective.name].scale.kind in ("saturating", "logit")
-        return exact if sign and not limited and not curved else sampled
+        bounded = self.surrogate.outcomes[objective.name].scale.is_bounded_above
+        return exact if sign and not limited and not bounded else sampled
 
     def hypervolume_improvement(self, front: Matrix) -> Term:
         """Return the log of the expected hypervolume improvement; `front` (f, m) are the known best scores."""
@@ -245,8 +245,8 @@ class Draws:
     def _score(self, k: int, outcome: Tensor) -> Tensor:
         """Return objective k, more is better, of draws on the model's scale.
 
-        One objective to maximise or minimise stays on that scale, where improvement may be relative; a target or
-        several objectives are compared in their own units.
+        One objective to maximise or minimise stays on that scale, where improvement may be relative. In their own units
+        are compared: a target, several objectives, and one whose scale ends above.
         """
         objective = self.surrogate.problem.objectives[k]
         scale = self.surrogate.outcomes[objective.name].scale
@@ -255,7 +255,7 @@ class Draws:
         if len(self.surrogate.problem.objectives) > 1:
             value = scale.from_model(outcome)
         else:
-            value = scale.from_model(outcome) / scale.unit if scale.kind in ("saturating", "logit") else outcome
+            value = scale.from_model(outcome) / scale.unit if scale.is_bounded_above else outcome
         return value if objective.goal == "maximize" else -value
 
     def _drawn(self) -> dict[int, tuple[Tensor, Tensor]]:

@@ -163,7 +163,8 @@ class BayesianPlanner(AskTell):
         text = f"The model expects {', '.join(parts)} here"
         best = self._best_from(surrogate)
         if chosen.method == "posterior mean":
-            text += "; little of the budget is left, and of all points that should meet every constraint it is the best"
+            among = " that should meet every constraint" if self._problem.outcome_constraints else ""
+            text += f"; little of the budget is left, and of all points{among} the model expects the best here"
         elif chosen.method == "qLogProbabilityOfFeasibility":
             text += "; no point known is likely to meet all constraints yet, and this one is the likeliest to"
         elif len(self._problem.objectives) > 1:

@@ -89,6 +89,11 @@ class Scale:
         return slope if self.kind == "saturating" else slope - np.log(y - self.floor) + math.log(self.edge - self.floor)
 
     @property
+    def is_bounded_above(self) -> bool:
+        """Whether the scale has an upper end, before which it stretches small differences."""
+        return self.kind in ("saturating", "logit")
+
+    @property
     def unit(self) -> float:
         """One spread in the middle, in the outcome's unit."""
         z = torch.tensor([-0.5, 0.5], dtype=torch.double)

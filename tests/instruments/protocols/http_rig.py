@@ -80,7 +80,7 @@ class HttpRig(Rig):
 
     protocol: ClassVar[str] = "http"
     has_quality: ClassVar[bool] = True
-    library: ClassVar[str | None] = "httpx2"
+    package: ClassVar[str | None] = "httpx2"
     extra: ClassVar[str] = "http"
 
     def __init__(self) -> None:

@@ -172,6 +172,6 @@ class ScpiRig(Rig):
 class VisaRig(ScpiRig):
     """The same instrument, reached through pyvisa and pyvisa-py."""
 
-    library: ClassVar[str | None] = "pyvisa"
+    package: ClassVar[str | None] = "pyvisa"
     extra: ClassVar[str] = "scpi"
     options = {"backend": "@py"}

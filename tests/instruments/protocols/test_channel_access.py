@@ -27,7 +27,7 @@ class SoftIoc(IocRig):
     """A soft IOC of its own process, by caproto."""
 
     protocol = "channel-access"
-    library = "epicscorelibs"
+    package = "epicscorelibs"
     extra = "epics"
     module = "tests.instruments.protocols.soft_ioc"
 

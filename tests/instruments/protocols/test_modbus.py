@@ -144,7 +144,7 @@ class PlantServer(Server):
 
 class ModbusRig(Rig):
     protocol = "modbus"
-    library: ClassVar[str | None] = "pymodbus"
+    package: ClassVar[str | None] = "pymodbus"
     extra = "modbus"
     has_quality = True
 

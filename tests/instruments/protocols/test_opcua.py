@@ -217,7 +217,7 @@ def machine(certificates: Path) -> Iterator[Machine]:
 
 class OpcuaRig(Rig):
     protocol = "opcua"
-    library: ClassVar[str | None] = "asyncua"
+    package: ClassVar[str | None] = "asyncua"
     extra = "opcua"
     has_quality = True
     machine: ClassVar[Machine]

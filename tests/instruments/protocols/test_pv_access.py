@@ -25,7 +25,7 @@ class PvaServer(IocRig):
     """A server of its own process, by p4p."""
 
     protocol = "pv-access"
-    library = "p4p"
+    package = "p4p"
     extra = "epics"
     module = "tests.instruments.protocols.pva_server"
 
