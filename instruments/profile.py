@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from athanor.instruments.laboratory import WIRED
 from athanor.instruments.limits import Limit
-from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, disagreements
+from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, PrepareWiring, disagreements
 from athanor.instruments.yaml_tree import line_of, plain
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -127,7 +127,7 @@ class Profile(Part):
     """An instrument as people describe it.
 
     `controllers` and `devices` say how a wired instrument is reached; an instrument with a laboratory of its own has
-    neither.
+    neither. `prepare` is what the controllers are told before each run, in this order.
     """
 
     name: str
@@ -140,6 +140,8 @@ class Profile(Part):
     reduction: str = "mean"
     controllers: dict[str, ControllerSpec] = Field(default_factory=dict)
     devices: dict[str, DeviceWiring] = Field(default_factory=dict)
+    # Left out when there is none: a profile written down before it existed stays the same profile.
+    prepare: dict[str, PrepareWiring] = Field(default_factory=dict, exclude_if=lambda prepare: not prepare)
 
     @field_validator("name", "laboratory")
     @classmethod
@@ -148,7 +150,7 @@ class Profile(Part):
             raise ValueError(f"{name!r} is not a plain name; use a letter, then letters, digits, dot, dash, underscore")
         return name
 
-    @field_validator("axes", "detectors", "outcomes", "controllers", "devices")
+    @field_validator("axes", "detectors", "outcomes", "controllers", "devices", "prepare")
     @classmethod
     def _plain_keys(cls, parts: dict[str, Any]) -> dict[str, Any]:
         for name in parts:
@@ -175,7 +177,7 @@ class Profile(Part):
     def _wiring(self, info: ValidationInfo) -> Profile:
         units = {name: axis.unit for name, axis in self.axes.items()}
         signals = {name: detector.signals for name, detector in self.detectors.items()}
-        found = list(disagreements(self.controllers, self.devices, units, signals))
+        found = list(disagreements(self.controllers, self.devices, units, signals, self.prepare))
         if self.laboratory == WIRED and not self.devices:
             found.append((("laboratory",), "nothing says how a wired instrument is reached", "add `devices:`"))
         if found and isinstance(info.context, list):

@@ -11,10 +11,10 @@ from bluesky.protocols import Movable, Readable, Stoppable, Triggerable
 from bluesky.run_engine import call_in_bluesky_event_loop
 from ophyd_async.core import Device
 
-from athanor.instruments.laboratory import Devices
+from athanor.instruments.laboratory import Devices, RunContext
 from athanor.instruments.profile import Profile
 from athanor.instruments.protocols.client import Client
-from athanor.instruments.protocols.devices import MARGIN_S, WiredAxis, WiredDetector
+from athanor.instruments.protocols.devices import MARGIN_S, Wire, WiredAxis, WiredDetector
 from athanor.instruments.protocols.wired import Faults, client_class
 from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
 
@@ -108,10 +108,17 @@ class Wired:
         return Devices(
             axes={name: self._made[name] for name in self._profile.axes},
             detectors=[self._made[name] for name in self._profile.detectors],
+            prepare_run=(lambda run: call_in_bluesky_event_loop(self._prepare(run))) if self._profile.prepare else None,
             is_moving=lambda: bool(call_in_bluesky_event_loop(self._is_moving())),
             close=lambda: call_in_bluesky_event_loop(self.close(), timeout=CLOSE_S + MARGIN_S),
             is_connected=self._is_connected,
         )
+
+    async def _prepare(self, run: RunContext) -> None:
+        """Tell the controllers of a run, one thing after the other. Raises `SignalError`."""
+        for name, told in self._profile.prepare.items():
+            wire = Wire(self._clients[told.controller], told.signal.named("prepare", name), told.reply_s)
+            await wire.write(told.render(run))
 
     def _is_connected(self) -> bool:
         classic = (getattr(device, "connected", True) for device in self._made.values())

@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from athanor.instruments.protocols.client import Finite, Option, SignalSpec
+from athanor.instruments.laboratory import RunContext
+from athanor.instruments.protocols.client import Finite, Option, SignalSpec, Value, WrongType, typed
 
 Positive = Annotated[Finite, Field(gt=0)]
 CONVERT = "convert with scale and offset, or omit this unit"
 ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+FIELD = re.compile(r"\{(\w*)\}")
+RUN_FIELDS = {"intent": str, "experiment": str, "ordinal": int, "seed": int, "replicates": int}
+"""What a controller may be told of a run: the fields of `RunContext` by their types."""
 
 
 class Part(BaseModel):
@@ -124,6 +128,50 @@ class ClassWiring(Part):
         return entry
 
 
+class PrepareWiring(Part):
+    """One thing that a controller is told before each run: a file name, a run number, a seed.
+
+    `value` may name fields of the run, `{experiment}` or `run-{ordinal}`. A signal that carries a number takes a
+    number, or one field that is one.
+    """
+
+    controller: str
+    signal: SignalSpec
+    value: Option
+    reply_s: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> PrepareWiring:
+        if self.signal.write is None:
+            raise ValueError("the signal cannot be written; give it a `write:`")
+        if not isinstance(self.value, str):
+            try:
+                typed(self.signal, self.signal.raw(self.value))
+            except WrongType as error:
+                raise ValueError(f"{error.detail}; give one") from error
+            return self
+        fields = FIELD.findall(self.value)
+        if unknown := [field for field in fields if field not in RUN_FIELDS]:
+            raise ValueError(f"a run has no {unknown[0]!r}; use one of: {', '.join(RUN_FIELDS)}")
+        if set(FIELD.sub("", self.value)) & set("{}"):
+            raise ValueError(f"{self.value!r} has a lone brace; write fields like {{ordinal}}")
+        is_number = (
+            self.signal.type in ("int", "float") and FIELD.fullmatch(self.value) and RUN_FIELDS[fields[0]] is int
+        )
+        if self.signal.type != "str" and not is_number:
+            raise ValueError(f"{self.value!r} is not a {self.signal.type}; give one, or `type: str`")
+        return self
+
+    def render(self, run: RunContext) -> Value:
+        """What the controller is told of this run."""
+        if not isinstance(self.value, str):
+            return self.value
+        if self.signal.type != "str":
+            number: int = getattr(run, self.value[1:-1])
+            return number
+        return FIELD.sub(lambda field: str(getattr(run, field[1])), self.value)
+
+
 def _kind(wiring: Any) -> str:
     has = wiring.__contains__ if isinstance(wiring, Mapping) else lambda name: hasattr(wiring, name)
     if has("class") or has("entry"):
@@ -144,6 +192,7 @@ def disagreements(
     devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring],
     axes: Mapping[str, str | None],
     detectors: Mapping[str, Mapping[str, str | None]],
+    prepare: Mapping[str, PrepareWiring],
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """What in the sections does not fit together, each as (place in the profile, what is wrong, what puts it right).
 
@@ -152,7 +201,12 @@ def disagreements(
         devices: the section `devices:`.
         axes: the unit of every axis.
         detectors: of every detector, the unit of every signal.
+        prepare: the section `prepare:`.
     """
+    known = ", ".join(controllers) or "none is given"
+    for name, told in prepare.items():
+        if told.controller not in controllers:
+            yield ("prepare", name, "controller"), f"there is no controller {told.controller!r}", f"use one of: {known}"
     if not devices and not controllers:
         return
     for name in [*axes, *detectors]:
@@ -168,7 +222,6 @@ def disagreements(
         if isinstance(wiring, ClassWiring):
             continue
         if wiring.controller not in controllers:
-            known = ", ".join(controllers) or "none is given"
             yield (*place, "controller"), f"there is no controller {wiring.controller!r}", f"use one of: {known}"
         if isinstance(wiring, AxisWiring):
             if name not in axes:
@@ -192,6 +245,7 @@ def disagreements(
                     said = f"it gives {signal.unit}, the detector's signal is in {unit or 'no unit'}"
                     yield (*place, "signals", signal_name, "unit"), said, CONVERT
     used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
+    used |= {told.controller for told in prepare.values()}
     for name in controllers:
         if name not in used:
             yield ("controllers", name), f"no device uses controller {name}", "remove it or wire a device to it"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from athanor.instruments.laboratory import RunContext
 from athanor.instruments.profile import Profile, ProfileError, parse_profile
 from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
 
@@ -124,3 +125,48 @@ def test_an_unwired_instrument_needs_none_of_it() -> None:
 def test_a_wired_instrument_without_wires_is_refused() -> None:
     with pytest.raises(ProfileError, match="devices"):
         parse_profile(PROFILE[: PROFILE.index("controllers:")])
+
+
+PREPARE = """
+prepare:
+  run: {controller: oven, signal: {write: "RUN {value}", type: int}, value: "{ordinal}"}
+  seed: {controller: oven, signal: {write: "SEED {value}"}, value: "{seed}"}
+  file: {controller: oven, signal: {write: "FILE {value}", type: str}, value: "{experiment}-{replicates}.dat"}
+  begin: {controller: oven, signal: {write: "BEGIN {value}", type: bool}, value: true}
+"""
+
+
+def test_what_a_controller_is_told_names_the_run() -> None:
+    run = RunContext(intent="i", experiment="{seed}", ordinal=3, seed=7, replicates=2)
+    told = {name: part.render(run) for name, part in parse_profile(PROFILE + PREPARE).prepare.items()}
+    assert told == {"run": 3, "seed": 7, "file": "{seed}-2.dat", "begin": True}
+    assert list(told) == ["run", "seed", "file", "begin"]
+
+
+def test_a_profile_that_prepares_nothing_is_written_as_before() -> None:
+    assert "prepare" not in parse_profile(PROFILE).model_dump(mode="json")
+    content = parse_profile(PROFILE + PREPARE).model_dump(mode="json")
+    assert Profile.model_validate(content).prepare["run"].value == "{ordinal}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "detail"),
+    [
+        ('"{ordinal}"', '"{values}"', "prepare.run", "a run has no 'values'; use one of: intent, experiment"),
+        ('"{ordinal}"', '"{ordinal.real}"', "prepare.run", "lone brace"),
+        ('"{ordinal}"', '"{}"', "prepare.run", "a run has no ''"),
+        ('"{ordinal}"', '"{intent}"', "prepare.run", "is not a int"),
+        ('"{ordinal}"', '"1{ordinal}"', "prepare.run", "is not a int"),
+        ('"{ordinal}"', "1.5", "prepare.run", "is not a int"),
+        ("value: true", 'value: "{seed}"', "prepare.begin", "is not a bool"),
+        ('write: "RUN {value}"', 'read: "RUN?"', "prepare.run", "cannot be written"),
+        ("run: {controller: oven", "run: {controller: owen", "prepare.run.controller", "'owen'"),
+    ],
+)
+def test_what_cannot_be_told_is_said_with_its_place(old: str, new: str, field: str, detail: str) -> None:
+    text = PROFILE + PREPARE
+    assert text.count(old) >= 1
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(text.replace(old, new, 1))
+    problems = [(problem.line, problem.field, problem.detail) for problem in caught.value.problems]
+    assert any(found.startswith(field) and detail in said and line for line, found, said in problems), problems
