@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from athanor.agents.context import OPEN, SPENT
 from athanor.agents.hypotheses.advice import compile_advice
 from athanor.agents.hypotheses.claims import InvalidClaim
-from athanor.agents.hypotheses.registration import RegistrationBody, parse_registration, register
+from athanor.agents.hypotheses.contrast import compile_claim
+from athanor.agents.hypotheses.registration import (
+    CAP_BLOCKS,
+    RegistrationBody,
+    are_separate,
+    parse_registration,
+    register,
+)
 from athanor.agents.hypotheses.verdicts import Assessment, RunResult, assess, next_step
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.agents.reasoners.model_call import ReasoningCancelled
@@ -23,14 +30,17 @@ from athanor.memory.records import Event, Evidence, Experiment, Hypothesis, Mode
 if TYPE_CHECKING:
     from athanor.agents.context import Context
 
-AT_ONCE = 2
-"""Hypotheses asked for at a time: a claim and its rival."""
+AT_ONCE = 3
+"""Hypotheses asked for at a time: a claim and its rival, or claims about three parameters on the same runs."""
 
 BETWEEN = 4
 """Explored points between one settled round of hypotheses and the next."""
 
 FEWEST_BLOCKS = 3
-"""A test is only begun when the budget allows so many blocks; fewer cannot reach any threshold."""
+"""A test by pairs is only begun when the budget allows so many blocks; fewer cannot reach any threshold."""
+
+FEWEST_LARGE_BLOCKS = 2
+"""The same for blocks of more arms, whose further contrasts tell of the noise."""
 
 DECIDED = frozenset({"supported", "refuted", "inconclusive", "void"})
 
@@ -216,11 +226,12 @@ class Inquiry:
                 continue
             proposals = [Proposal.model_validate(item) for item in body["proposals"]]
             group = self._group(round_ids, proposals, index)
-            arms = 4 if proposals[index].kind == "interaction" else 2
-            cap = min(12, self._confirmatory_left() // arms)
+            claims = [proposals[round_ids.index(member)].claim for member in group]
             settled = {k: hypotheses[k].state for k in done}
             try:
-                if cap < 2:
+                arms = len(compile_claim(proposals[index].claim, c.problem, body["base_point"]).points)
+                cap = min(CAP_BLOCKS, self._confirmatory_left() // arms)
+                if cap < (FEWEST_BLOCKS if arms == 2 else FEWEST_LARGE_BLOCKS):
                     raise InvalidClaim("the budget allows no test of it any more")
                 if h.state == "draft":
                     c.ledger.set_hypothesis_state(h.id, "reviewed")
@@ -238,6 +249,7 @@ class Inquiry:
                     cites=h.cites,
                     cap_blocks=cap,
                     group=group,
+                    ends_by_itself=are_separate(claims),
                     alpha=c.spec.hypotheses.alpha,
                     replicates=c.spec.replicates,
                 )

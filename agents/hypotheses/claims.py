@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
@@ -56,11 +56,27 @@ class Range(_Frozen):
         return self
 
 
+def _as_spans(value: Any) -> Any:
+    """Accept how claims were written before there could be two spans: nothing, or one span by itself."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, Mapping | Span) else tuple(value) if isinstance(value, list) else value
+
+
+Across = Annotated[
+    tuple[Span, ...],
+    BeforeValidator(_as_spans),
+    Field(max_length=2, description="none, one or two other parameters to average over, two levels each"),
+]
+
+
 class Effect(_Frozen):
     """Going from `low` to `high` of one parameter changes the outcome in a stated direction by more than `margin`.
 
-    The other parameters stay at the base point of the registration; with `across`, the effect is the average over two
-    levels of one other parameter (a 2 × 2 factorial).
+    The other parameters stay at the base point of the registration. With one parameter in `across` the effect is the
+    average over its two levels (a 2 × 2 factorial). With two it is the average over four settings, the half of the
+    2 × 2 × 2 factorial in which the signs of the three levels (low −1, high +1) multiply to +1: the mean at `high` less
+    the mean at `low`. An interaction of the two others is then not separated from the effect: it counts as part of it.
     """
 
     kind: Literal["effect"] = "effect"
@@ -70,7 +86,7 @@ class Effect(_Frozen):
     high: Level
     direction: Direction
     margin: float = Field(default=0.0, ge=0.0, description="smallest change that counts, in the outcome's unit")
-    across: Span | None = None
+    across: Across = ()
 
     @model_validator(mode="after")
     def _two_levels(self) -> Effect:
@@ -79,7 +95,10 @@ class Effect(_Frozen):
 
 
 class Irrelevance(_Frozen):
-    """Going from `low` to `high` of one parameter changes the outcome by less than `margin`, up or down."""
+    """Going from `low` to `high` of one parameter changes the outcome by less than `margin`, up or down.
+
+    `across` is as for `Effect`.
+    """
 
     kind: Literal["irrelevance"] = "irrelevance"
     outcome: str
@@ -87,7 +106,7 @@ class Irrelevance(_Frozen):
     low: Level
     high: Level
     margin: float = Field(gt=0.0, description="smallest change that would count, in the outcome's unit")
-    across: Span | None = None
+    across: Across = ()
 
     @model_validator(mode="after")
     def _two_levels(self) -> Irrelevance:
@@ -172,18 +191,26 @@ def contains(box: Mapping[str, Range], values: Mapping[str, Level]) -> bool:
     return True
 
 
-def _check_pair(parameter: str, low: Level, high: Level, across: Span | None) -> None:
+def _check_pair(parameter: str, low: Level, high: Level, across: tuple[Span, ...]) -> None:
     if low == high:
         raise ValueError(f"the two levels of {parameter!r} are equal; name two different ones")
-    if across is not None and across.parameter == parameter:
+    names = [span.parameter for span in across]
+    if parameter in names:
         raise ValueError(f"the effect of {parameter!r} cannot be averaged over {parameter!r} itself")
+    if len(set(names)) < len(names):
+        raise ValueError(f"the effect of {parameter!r} cannot be averaged over {names[0]!r} twice; name two parameters")
 
 
 def parameters_of(claim: AnyClaim) -> tuple[str, ...]:
     """Name the parameters a claim varies, in order of mention."""
     if isinstance(claim, Effect | Irrelevance):
-        return (claim.parameter,) if claim.across is None else (claim.parameter, claim.across.parameter)
-    if isinstance(claim, Threshold):
+        return (claim.parameter, *(span.parameter for span in claim.across))
+    return subject_of(claim)
+
+
+def subject_of(claim: AnyClaim) -> tuple[str, ...]:
+    """Name the parameters a claim is about, in order of mention: without those it only averages over."""
+    if isinstance(claim, Effect | Irrelevance | Threshold):
         return (claim.parameter,)
     if isinstance(claim, Interaction):
         return (claim.first.parameter, claim.second.parameter)
@@ -193,8 +220,8 @@ def parameters_of(claim: AnyClaim) -> tuple[str, ...]:
 def _levels(claim: AnyClaim) -> Iterator[tuple[str, Level]]:
     if isinstance(claim, Effect | Irrelevance):
         yield from ((claim.parameter, claim.low), (claim.parameter, claim.high))
-        if claim.across is not None:
-            yield from ((claim.across.parameter, claim.across.low), (claim.across.parameter, claim.across.high))
+        for span in claim.across:
+            yield from ((span.parameter, span.low), (span.parameter, span.high))
     elif isinstance(claim, Threshold):
         yield from ((claim.parameter, claim.below), (claim.parameter, claim.above))
     elif isinstance(claim, Interaction):

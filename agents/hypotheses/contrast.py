@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -87,6 +87,32 @@ class BlockDesign(BaseModel):
             raise ValueError(f"an outcome of {self.outcome!r} is not finite")
         return total
 
+    def residuals(self, outcomes: Mapping[str, float]) -> tuple[float, ...]:
+        """The block's further contrasts: what the block mean and the statistic leave of its outcomes.
+
+        There are two fewer than arms, so none for a pair. They are orthogonal to the mean, to the statistic and to each
+        other, and have the statistic's unit and size: under equal noise in the arms, its variance too. Their
+        own means are unknown (other effects); only how they vary from block to block says something, namely about the
+        noise. Their sum of squares does not depend on which of the possible sets this is.
+
+        Raises:
+            KeyError: an arm is missing.
+        """
+        values = np.array([outcomes[arm] for arm in self.arms])
+        return tuple(float(row @ values) for row in self._residual_rows())
+
+    def _residual_rows(self) -> list[np.ndarray]:
+        """Gram–Schmidt over the arms in alphabetical order, after the mean and the statistic."""
+        weight = {point.arm: point.coefficient for point in self.points}
+        own = np.array([weight[arm] for arm in self.arms])
+        size = float(np.linalg.norm(own))
+        basis: list[np.ndarray] = []
+        for candidate in (np.ones(len(own)), own, *np.eye(len(own))):
+            rest = candidate - sum((row * (row @ candidate) for row in basis), np.zeros(len(own)))
+            if np.linalg.norm(rest) > 1e-9 * np.linalg.norm(candidate):
+                basis.append(rest / np.linalg.norm(rest))
+        return [row * size for row in basis[2:]]
+
     def order(self, seed: int, block: int) -> tuple[str, ...]:
         """The random order in which block number `block` (from 1) measures its arms: a function of its arguments."""
         rng = np.random.default_rng([seed, int(self.key[:12], 16), block])
@@ -115,7 +141,7 @@ def compile_claim(claim: AnyClaim, problem: Problem, base_point: Mapping[str, Le
         points = _pair(claim.parameter, claim.low, claim.high, claim.across, 1.0, base_point)
     elif isinstance(claim, Threshold):
         sign = 1.0 if claim.direction == "increases" else -1.0
-        points = _pair(claim.parameter, claim.below, claim.above, None, sign, base_point)
+        points = _pair(claim.parameter, claim.below, claim.above, (), sign, base_point)
     elif isinstance(claim, Interaction):
         sign = 1.0 if claim.direction == "positive" else -1.0
         corners = itertools.product((-1.0, 1.0), repeat=2)
@@ -148,14 +174,32 @@ def compile_claim(claim: AnyClaim, problem: Problem, base_point: Mapping[str, Le
 
 
 def _pair(
-    parameter: str, low: Level, high: Level, across: Span | None, sign: float, base: Mapping[str, Level]
+    parameter: str, low: Level, high: Level, across: Sequence[Span], sign: float, base: Mapping[str, Level]
 ) -> list[tuple[dict[str, Level], float]]:
-    if across is None:
-        return [({**base, parameter: low}, -sign), ({**base, parameter: high}, sign)]
+    """One run at each level, averaged over the levels of other parameters: all of one, of two the half fraction.
+
+    The half fraction has the defining relation I = ABC (Box, Hunter & Hunter, "Statistics for Experimenters", 2nd ed.
+    2005, chapter 6), so that the same four runs give the effects of all three.
+    """
+    spans = (Span(parameter=parameter, low=low, high=high), *across)
+    corners = [
+        corner
+        for corner in itertools.product((-1.0, 1.0), repeat=len(spans))
+        if len(spans) < 3 or math.prod(corner) > 0.0
+    ]
+    share = sign * 2.0 / len(corners)
     return [
-        ({**base, parameter: level, across.parameter: other}, weight / 2.0)
-        for level, weight in ((low, -sign), (high, sign))
-        for other in (across.low, across.high)
+        (
+            {
+                **base,
+                **{
+                    span.parameter: span.high if end > 0.0 else span.low
+                    for span, end in zip(spans, corner, strict=True)
+                },
+            },
+            share * corner[0],
+        )
+        for corner in corners
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from athanor.agents.hypotheses.claims import AnyClaim, Claim, Level
+from athanor.agents.hypotheses.claims import AnyClaim, Claim, Level, subject_of
 from athanor.agents.hypotheses.contrast import BlockDesign, compile_claim
 from athanor.agents.hypotheses.evidence import SCALES
 from athanor.agents.hypotheses.families import ALPHA, elond_level
@@ -30,6 +30,10 @@ RIDING = (
     "A hypothesis tested by the runs of another (its carrier) ends without an answer when that one does; it goes on "
     "until its own answer when the carrier is supported or refuted."
 )
+RIDING_ALONE = (
+    "The hypotheses tested by these runs are about different parameters. Each goes on until its own test has an "
+    "answer, is futile or has reached its cap, whatever becomes of the others; the runs end with the last of them."
+)
 EXCLUSION = (
     "A block counts only when every one of its runs completed with a finite outcome. A block with a run that failed, "
     "was aborted, stopped early, rejected or never started is dropped whole and another is begun. The test ends after "
@@ -43,9 +47,15 @@ class _Record(BaseModel):
 
 
 class EProcess(_Record):
-    """The e-process and its parameters."""
+    """The e-process and its parameters.
 
-    name: Literal["half-normal mixture t, right-Haar scale"] = "half-normal mixture t, right-Haar scale"
+    "Also pooled": the mean of the e-values with the variance of the statistic alone and with the variance pooled within
+    the blocks, which for pairs are the same. Earlier registrations have the former name.
+    """
+
+    name: Literal[
+        "half-normal mixture t, right-Haar scale", "half-normal mixture t, variance also pooled within blocks"
+    ] = "half-normal mixture t, variance also pooled within blocks"
     scales: tuple[float, ...] = SCALES
 
 
@@ -76,7 +86,9 @@ class RegistrationBody(_Record):
     """The body of a registration; JSON round trip.
 
     Its runs are those that carry the registration id of its `carrier`. `group` names every hypothesis tested by them,
-    the carrier first and this one included; it is the same in all their registrations.
+    the carrier first and this one included; it is the same in all their registrations. `ending` says whether those
+    tested by another's runs end with it when it finds nothing (rivals about the same change) or each by itself (claims
+    about different parameters); `riding` says it in words.
     """
 
     format: Literal[1] = 1
@@ -96,6 +108,7 @@ class RegistrationBody(_Record):
     cap_dropped: int = Field(ge=2)
     futility: Futility = Futility()
     exclusion: str = EXCLUSION
+    ending: Literal["with the carrier", "each by itself"] = "with the carrier"
     riding: str = RIDING
     seed: int
     problem_digest: str
@@ -126,6 +139,7 @@ def register(
     cap_blocks: int = CAP_BLOCKS,
     cap_dropped: int = CAP_DROPPED,
     group: Sequence[str] = (),
+    ends_by_itself: bool = False,
     alpha: float = ALPHA,
     replicates: int = 1,
 ) -> RegistrationBody:
@@ -146,6 +160,7 @@ def register(
         cap_blocks: complete blocks after which the test ends.
         cap_dropped: blocks lost to failed runs after which it ends; half as many if none was complete by then.
         group: hypotheses tested by the same runs, the carrier first; default: this one alone.
+        ends_by_itself: the group's claims are about different parameters (see `are_separate`).
         alpha: level of each family.
         replicates: repeated readings within each run.
 
@@ -191,6 +206,8 @@ def register(
         refute=shares[1],
         cap_blocks=cap_blocks,
         cap_dropped=cap_dropped,
+        ending="each by itself" if ends_by_itself else "with the carrier",
+        riding=RIDING_ALONE if ends_by_itself else RIDING,
         seed=seed,
         problem_digest=problem.digest(),
         analysis_hash=analysis_hash(),
@@ -205,6 +222,11 @@ def parse_registration(body: Mapping[str, Any]) -> RegistrationBody:
     return RegistrationBody.model_validate(dict(body))
 
 
+def are_separate(claims: Sequence[AnyClaim]) -> bool:
+    """Whether claims tested by the same runs are about different parameters: the end of one says nothing of another."""
+    return len({frozenset(subject_of(claim)) for claim in claims}) > 1
+
+
 def shares_design(first: RegistrationBody, second: RegistrationBody) -> bool:
     """Whether the same runs test both: both registrations say so, and the points are the same."""
     return (
@@ -212,6 +234,7 @@ def shares_design(first: RegistrationBody, second: RegistrationBody) -> bool:
         and first.hypothesis in second.group
         and second.hypothesis in first.group
         and first.design_key == second.design_key
+        and first.ending == second.ending
     )
 
 

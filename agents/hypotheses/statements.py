@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from athanor.agents.hypotheses.claims import AnyClaim, Effect, Interaction, Irrelevance, Level, Region, Span, Threshold
@@ -60,8 +61,14 @@ def _change(name: str, low: Level, high: Level, problem: Problem) -> str:
     return f"{verb} {name} from {quantity(low, unit)} to {quantity(high, unit)}"
 
 
-def _across(span: Span | None, problem: Problem) -> str:
-    if span is None:
+def _across(spans: Sequence[Span], problem: Problem) -> str:
+    if not spans:
         return ""
-    unit = problem.unit(span.parameter)
-    return f" (averaged over {span.parameter} {quantity(span.low, unit)} and {quantity(span.high, unit)})"
+    levels = []
+    for span in spans:
+        unit = problem.unit(span.parameter)
+        levels.append(f"{span.parameter} {quantity(span.low, unit)} and {quantity(span.high, unit)}")
+    if len(spans) == 1:
+        return f" (averaged over {levels[0]})"
+    names = " and ".join(span.parameter for span in spans)
+    return f" (averaged over four settings with {', '.join(levels)}; an interaction of {names} counts as part of it)"

@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from athanor.agents.hypotheses.claims import Level
-from athanor.agents.hypotheses.evidence import Evidence, log_e, weigh
+from athanor.agents.hypotheses.evidence import Evidence, log_e, pooled_count, weigh
 from athanor.agents.hypotheses.registration import RegistrationBody, analysis_hash, shares_design
 
 Verdict = Literal["supported", "refuted", "inconclusive", "void"]
@@ -44,13 +44,17 @@ class RunResult(BaseModel):
 
 
 class Block(BaseModel):
-    """One block: complete with its statistic, dropped by the exclusion rule, or open."""
+    """One block: complete with its statistic, dropped by the exclusion rule, or open.
+
+    `residuals` are a complete block's further contrasts, as the design gives them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     status: Literal["complete", "dropped", "open"]
     statistic: float | None = None
+    residuals: tuple[float, ...] = ()
     experiments: tuple[str, ...] = ()
     reason: str | None = None
 
@@ -125,8 +129,20 @@ def _block(registration: RegistrationBody, number: int, runs: dict[str, RunResul
     done = {arm: run.outcomes[outcome] for arm, run in runs.items() if run.state == "completed" and run.outcomes}
     if len(done) < len(registration.design.arms):
         return Block(number=number, status="open", experiments=experiments)
+    return complete_block(registration, number, done, experiments)
+
+
+def complete_block(
+    registration: RegistrationBody, number: int, outcomes: Mapping[str, float], experiments: tuple[str, ...] = ()
+) -> Block:
+    """A block whose arms all have a finite outcome."""
+    design = registration.design
     return Block(
-        number=number, status="complete", statistic=registration.design.statistic(done), experiments=experiments
+        number=number,
+        status="complete",
+        statistic=design.statistic(outcomes),
+        residuals=design.residuals(outcomes),
+        experiments=experiments,
     )
 
 
@@ -144,9 +160,17 @@ def update(registration: RegistrationBody, blocks: Sequence[Block], *, ended: st
         return Assessment(trail=(), verdict="void", reason="the analysis code changed after the registration")
     ordered = sorted(blocks, key=lambda block: block.number)
     closed = list(itertools.takewhile(lambda block: block.status != "open", ordered))
-    statistics = [block.statistic for block in closed if block.statistic is not None]
+    counted = [(block.statistic, block.residuals) for block in closed if block.statistic is not None]
     design = registration.design
-    evidence = iter(weigh(statistics, design.margin, design.sided, registration.e_process.scales))
+    evidence = iter(
+        weigh(
+            [statistic for statistic, _ in counted],
+            design.margin,
+            design.sided,
+            registration.e_process.scales,
+            residuals=[residuals for _, residuals in counted],
+        )
+    )
     trail: list[Weighed] = []
     dropped = 0
     for block in closed:
@@ -172,8 +196,8 @@ def assess(
 ) -> dict[str, Assessment]:
     """Assess all hypotheses that share runs, by hypothesis id; a hypothesis with runs of its own is a group of one.
 
-    Riders of a carrier that ended without an answer end with it, at the same block, as registered. Riders of a
-    supported or refuted carrier go on until they have their own answer.
+    As registered: rivals about the same change end with a carrier that ended without an answer, at the same block, and
+    go on until their own answer with a supported or refuted one. Claims about different parameters end each by itself.
 
     Raises:
         ValueError: the registrations do not agree on sharing their runs.
@@ -192,7 +216,8 @@ def assess(
 
 def ride(rider: RegistrationBody, blocks: Sequence[Block], lead: Assessment, *, ended: str | None = None) -> Assessment:
     """Assess a hypothesis that is tested by the runs of another, whose assessment is `lead`."""
-    if lead.verdict not in ("inconclusive", "void") or lead.settled_at is None:
+    is_alone = rider.ending == "each by itself"
+    if is_alone or lead.verdict not in ("inconclusive", "void") or lead.settled_at is None:
         return update(rider, blocks, ended=ended)
     shared = [block for block in blocks if block.number <= lead.settled_at]
     return update(rider, shared, ended=f"the runs ended with {rider.carrier}, which was {lead.verdict}")
@@ -246,9 +271,19 @@ def is_futile(registration: RegistrationBody, evidence: Evidence) -> bool:
     else:
         distances = [margin - mean, mean + margin, mean - margin, -margin - mean]
     seen = np.asarray(distances) / sd
+    others = len(registration.design.points) - 2
     # The standardised distance from each bound seen so far, plus the registered optimism in standard errors of it.
-    hoped = seen + registration.futility.optimism * np.sqrt((1.0 + seen * seen / 2.0) / n)
-    reach = log_e(cap, cap * hoped, cap * (hoped * hoped + 1.0 - 1.0 / cap), registration.e_process.scales)
+    hoped = seen + registration.futility.optimism * np.sqrt(
+        (1.0 + seen * seen / 2.0 * (n / pooled_count(n, others))) / n
+    )
+    reach = log_e(
+        cap,
+        cap * hoped,
+        cap * (hoped * hoped + 1.0 - 1.0 / cap),
+        registration.e_process.scales,
+        residual=float(others * (cap - 1)) if others else None,
+        others=others,
+    )
     if registration.design.sided == "greater":
         support, refute = float(reach[0]), float(reach[1])
     else:

@@ -1,9 +1,12 @@
-"""Main effects by least squares: what a flexible surrogate cannot tell yet, because it has too much to learn.
+"""Screening: finding out which parameters matter, by a fit of main effects and by asking about several at once.
 
 With a few noisy runs a Gaussian process cannot tell a slope from a wiggle and decides no direction at all. The classic
 screening fit (a constant and one slope per parameter) has far fewer quantities to learn. It is asked only then, and
 believed only where it decides something itself, so that a bend which the surrogate sees keeps its say.
-Source: Box, Hunter & Hunter, "Statistics for Experimenters" (2nd ed. 2005), chapters 5 and 10.
+
+A few runs inside the space often point at the wrong parameter, and a test of that one spends what the right one needs.
+A factorial block varies two or three parameters in the same four runs, and each run tells of every one of them.
+Source: Box, Hunter & Hunter, "Statistics for Experimenters" (2nd ed. 2005), chapters 5, 6 and 10.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from athanor.agents.hypotheses.claims import Effect, InvalidClaim, Span
+from athanor.agents.hypotheses.contrast import compile_claim
+from athanor.agents.reasoners.drafts import Draft, expectation, shrunk
 from athanor.agents.reasoners.picture import Change
-from athanor.agents.reasoners.protocol import Seen
+from athanor.agents.reasoners.protocol import Seen, Situation
 
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
@@ -25,6 +31,20 @@ DECIDED = 0.9
 
 FREEDOM = 4
 """Runs beyond the quantities fitted, at least: with fewer the noise is not known well enough."""
+
+CLEAR = 4.0
+"""Size of a change in standard deviations of the belief about it from which the parameter is asked about by itself.
+
+The noise is known from eight degrees of freedom or so (a dozen runs less what was fitted). Of ten parameters that do
+nothing, the largest such ratio then exceeds 4 by chance in one campaign of twenty-five (Student's t, Bonferroni).
+"""
+
+AT_ONCE = 3
+"""Parameters asked about at once, at most: four runs give the effects of three."""
+
+ARMS = 4
+LEAST_BLOCKS = 5
+"""Blocks that must be affordable; with fewer the claims share too little evidence to be told from noise."""
 
 
 def is_decided(change: Change) -> bool:
@@ -92,3 +112,74 @@ def _main_effects(changes: Sequence[Change], problem: Problem, seen: Sequence[Se
             )
         )
     return fitted
+
+
+def screening_question(
+    changes: Sequence[Change], situation: Situation, problem: Problem, cites: tuple[str, ...], limit: int
+) -> list[Draft]:
+    """Ask about two or three parameters at once, while it is not clear which matters; empty where it is no good.
+
+    Args:
+        changes: those not asked about yet, the most worthwhile first.
+        situation: gives the runs that are left and the base point.
+        problem: of the campaign.
+        cites: the observations behind the changes.
+        limit: hypotheses wanted, at most.
+
+    Returns:
+        one effect per parameter, in the likelier direction, averaged over the levels of the others: all on the same
+        four runs. Empty where the first change is clear or about a category, where fewer than `LEAST_BLOCKS` blocks can
+        be run, or where a corner lies nearest to a run that failed.
+    """
+    left, base = situation.remaining.confirmatory, situation.base_point
+    if base is None or not changes or (left is not None and left < ARMS * LEAST_BLOCKS):
+        return []
+    lead = changes[0]
+    numeric = [
+        change
+        for change in changes
+        if change.outcome == lead.outcome and problem.parameter(change.parameter).kind != "categorical"
+    ][: min(AT_ONCE, limit)]
+    if len(numeric) < 2 or numeric[0] is not lead or abs(lead.change) >= CLEAR * lead.sd:
+        return []
+    spans = {
+        change.parameter: Span(
+            parameter=change.parameter,
+            low=problem.parameter(change.parameter).validate_value(change.low),
+            high=problem.parameter(change.parameter).validate_value(change.high),
+        )
+        for change in numeric
+    }
+    drafts = []
+    for change in numeric:
+        own = spans[change.parameter]
+        up = change.probability_up
+        claim = Effect(
+            outcome=change.outcome,
+            parameter=own.parameter,
+            low=own.low,
+            high=own.high,
+            direction="increases" if up >= 0.5 else "decreases",
+            across=tuple(span for name, span in spans.items() if name != own.parameter),
+        )
+        told = expectation(change, problem.unit(change.outcome), len(cites))
+        probability = max(up, 1.0 - up)
+        text = (
+            f"{told}, a probability of {probability:.2f} that {change.outcome} {claim.direction}. It is not clear yet "
+            f"which parameter matters: {', '.join(spans)} are asked about together, on the same runs."
+        )
+        drafts.append(Draft(claim, shrunk(probability), text, cites))
+    return drafts if _is_within_reach(drafts[0], situation, problem) else []
+
+
+def _is_within_reach(draft: Draft, situation: Situation, problem: Problem) -> bool:
+    """Whether the design can be run and none of its points lies nearest to a run that failed."""
+    try:
+        design = compile_claim(draft.claim, problem, situation.base_point or {})
+    except InvalidClaim:
+        return False
+    known = [(problem.to_unit(item.values), item.status) for item in situation.observations]
+    if all(status != "failed" for _, status in known):
+        return True
+    points = [problem.to_unit(point.values) for point in design.points]
+    return all(min(known, key=lambda item: math.dist(item[0], point))[1] != "failed" for point in points)

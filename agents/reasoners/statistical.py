@@ -1,7 +1,8 @@
 """The reasoner without a model: reads effects, interactions and regions off the surrogate and asks the data.
 
 It works with multiple working hypotheses (Chamberlin, Science 15 (1890) 92; Platt, Science 146 (1964) 347): beside the
-claim it thinks likelier it registers a rival that the same runs test, so that either answer teaches something. Its
+claim it thinks likelier it registers a rival that the same runs test, so that either answer teaches something. Where
+it does not know which parameter matters it asks about several at once, on shared factorial blocks. Its
 probabilities are the surrogate's, shrunk towards one half, because surrogates are surer than they should be.
 """
 
@@ -11,7 +12,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -31,15 +32,13 @@ from athanor.agents.hypotheses.claims import (
 )
 from athanor.agents.hypotheses.contrast import compile_claim
 from athanor.agents.hypotheses.statements import describe, quantity
+from athanor.agents.reasoners.drafts import Draft, expectation, shrunk
 from athanor.agents.reasoners.picture import Change, Pair, Picture, normal_cdf, read_picture
 from athanor.agents.reasoners.protocol import Proposal, Proposals, Seen, Situation
-from athanor.agents.reasoners.screening import is_decided, screened
+from athanor.agents.reasoners.screening import is_decided, screened, screening_question
 
 if TYPE_CHECKING:
     from athanor.planners.problem import Problem
-
-SHRINK = 0.9
-"""How much of the surrogate's certainty is believed: a probability p becomes ½ + 0.9 (p − ½), within 0.05..0.95."""
 
 TORN = 2.0 / 3.0
 """Direction probability below which a parameter that matters may have its best level in between."""
@@ -55,23 +54,13 @@ RANGE_SHARE = 0.1
 """The smallest change of interest is the larger of 2 single-run standard deviations and a tenth of the range seen."""
 
 
-class Draft(NamedTuple):
-    """A claim with what speaks for it."""
-
-    claim: AnyClaim
-    prior: float
-    rationale: str
-    cites: tuple[str, ...]
-    tainted: bool = False
-
-
 class StatisticalReasoner:
     """Proposes the hypotheses the data so far make most worth testing; deterministic, needs no model and no network."""
 
     name = "statistical"
 
     def propose(self, situation: Situation, limit: int) -> Proposals:
-        """Propose at most `limit` hypotheses that were never proposed before in this campaign.
+        """Propose at most `limit` hypotheses that were never proposed before in this campaign, all of one question.
 
         Raises:
             pydantic.ValidationError: the situation's problem or effects are malformed (a defect, not bad luck).
@@ -80,8 +69,10 @@ class StatisticalReasoner:
         picture = read_picture(situation.effects)
         asked = _Asked(situation)
         proposals: list[Proposal] = []
-        questions = self._questions(situation, problem, picture, asked)
+        questions = self._questions(situation, problem, picture, asked, limit)
         for question in questions:
+            if proposals:
+                break
             first: int | None = None
             key: str | None = None
             for draft in question:
@@ -112,9 +103,9 @@ class StatisticalReasoner:
         return Proposals(proposals=tuple(proposals), reasoner=self.name)
 
     def _questions(
-        self, situation: Situation, problem: Problem, picture: Picture | None, asked: _Asked
+        self, situation: Situation, problem: Problem, picture: Picture | None, asked: _Asked, limit: int
     ) -> Iterator[list[Draft]]:
-        """Questions in the order they deserve an answer; each is a claim and its rivals, testable by the same runs."""
+        """Questions in the order they deserve an answer; the claims of each are testable by the same runs."""
         yield from _recalled(situation, problem, asked)
         if picture is None:
             return
@@ -122,12 +113,17 @@ class StatisticalReasoner:
         cites = tuple(item.id for item in seen)
         changes = screened(picture.changes, problem, seen)
         ranked = sorted(changes, key=lambda change: (-_worth(change), change.outcome, change.parameter))
+        new = [change for change in ranked if (change.outcome, change.parameter) not in asked.effects]
+        reachable = [found for change in new if (found := _within_reach(change, situation, problem)) is not None]
+        yield screening_question(reachable, situation, problem, cites, limit)
+        for change in reachable:
+            peak = _peak_question(change, situation, problem, seen, cites)
+            yield peak or _effect_question(change, situation, problem, seen, cites)
+        # A parameter with its best level in between shows nothing when only its ends were compared, with others.
         for change in ranked:
-            if (change.outcome, change.parameter) not in asked.effects:
+            if (change.outcome, change.parameter) in asked.effects - asked.alone:
                 within = _within_reach(change, situation, problem)
-                if within is not None:
-                    peak = _peak_question(within, situation, problem, seen, cites)
-                    yield peak or _effect_question(within, situation, problem, seen, cites)
+                yield (within and _peak_question(within, situation, problem, seen, cites)) or []
         for pair in sorted(
             picture.pairs, key=lambda pair: (-_certainty(pair.change, pair.sd), pair.first, pair.second)
         ):
@@ -144,6 +140,8 @@ class _Asked:
     def __init__(self, situation: Situation) -> None:
         self.keys: set[str] = set()
         self.effects: set[tuple[str, str]] = set()
+        self.alone: set[tuple[str, str]] = set()
+        """Those of `effects` that were not only asked about together with other parameters."""
         self.pairs: set[tuple[str, frozenset[str]]] = set()
         self.region = False
         for known in situation.hypotheses:
@@ -156,6 +154,8 @@ class _Asked:
         self.keys.add(claim_key(claim))
         if isinstance(claim, Effect | Irrelevance):
             self.effects.add((claim.outcome, claim.parameter))
+            if not claim.across:
+                self.alone.add((claim.outcome, claim.parameter))
         elif isinstance(claim, Interaction):
             self.pairs.add((claim.outcome, frozenset((claim.first.parameter, claim.second.parameter))))
         elif isinstance(claim, Region):
@@ -163,11 +163,6 @@ class _Asked:
 
     def has(self, claim: AnyClaim) -> bool:
         return claim_key(claim) in self.keys
-
-
-def shrunk(probability: float) -> float:
-    """A surrogate's probability as a prior: shrunk towards one half, within 0.05 to 0.95, three digits."""
-    return round(min(0.95, max(0.05, 0.5 + SHRINK * (probability - 0.5))), 3)
 
 
 def smallest_interest(outcome: str, noise: Mapping[str, float], observed: list[float]) -> float | None:
@@ -244,10 +239,7 @@ def _effect_question(
     rising = up >= 0.5
     unit = problem.unit(change.outcome)
     low, high = (problem.parameter(change.parameter).validate_value(level) for level in (change.low, change.high))
-    told = (
-        f"After {len(seen)} observations {change.source} expects {quantity(change.change, unit, sign=True)} "
-        f"± {quantity(change.sd, unit)} for this change"
-    )
+    told = expectation(change, unit, len(seen))
 
     def effect(increases: bool) -> Draft:
         probability = up if increases else 1.0 - up

@@ -18,11 +18,13 @@ import pytest
 from scipy.stats import beta
 
 from athanor.agents.hypotheses.claims import AnyClaim, Effect, Irrelevance, Level
+from athanor.agents.hypotheses.contrast import compile_claim
 from athanor.agents.hypotheses.evidence import log_e_pair
 from athanor.agents.hypotheses.families import elond_level
-from athanor.agents.hypotheses.registration import RegistrationBody, register, shares_design
-from athanor.agents.hypotheses.verdicts import Block, Verdict, ride, update
-from athanor.agents.reasoners.protocol import Known, Proposal, Seen, Situation
+from athanor.agents.hypotheses.registration import RegistrationBody, are_separate, register, shares_design
+from athanor.agents.hypotheses.verdicts import Block, Verdict, complete_block, ride, update
+from athanor.agents.inquiry import AT_ONCE
+from athanor.agents.reasoners.protocol import Known, Proposal, Remaining, Seen, Situation
 from athanor.agents.reasoners.statistical import StatisticalReasoner
 from athanor.planners.problem import Continuous, Objective, Problem
 from athanor.planners.sobol import SobolPlanner
@@ -142,14 +144,17 @@ class SimulatedCampaign:
                     Known(id=r.hypothesis, kind=c.kind, statement="", claim=c.model_dump(mode="json"), state=v)
                     for c, r, v in self.tested
                 ),
+                remaining=Remaining(experiments=self.left(), confirmatory=self.left()),
             )
-            proposals = reasoner.propose(situation, limit=2).proposals
+            proposals = reasoner.propose(situation, limit=AT_ONCE).proposals
             if not proposals:
                 return
             self.test(proposals, base)
 
     def test(self, proposals: Sequence[Proposal], base: dict[str, Level]) -> None:
         group = [f"H{len(self.tested) + 1 + i}" for i in range(len(proposals))]
+        arms = len(compile_claim(proposals[0].claim, PROBLEM, base).points)
+        cap = self.left() // arms
         registrations = [
             register(
                 group[i],
@@ -162,24 +167,23 @@ class SimulatedCampaign:
                 seed=self.seed,
                 prior=proposal.prior,
                 proposer="statistical",
-                cap_blocks=self.left() // 2,
+                cap_blocks=cap,
                 group=group,
+                ends_by_itself=are_separate([item.claim for item in proposals]),
             )
             for i, proposal in enumerate(proposals)
         ]
         assert all(shares_design(registrations[0], other) for other in registrations)
         # Every block that the budget allows is drawn, then the verdicts say how many of them were run: the same as
         # running and weighing one after the other, since a verdict looks at nothing that comes after it.
-        before, blocks = (
-            len(self.y),
-            [self.draw_block(registrations, number) for number in range(1, self.left() // 2 + 1)],
-        )
+        before = len(self.y)
+        blocks = [self.draw_block(registrations, number) for number in range(1, cap + 1)]
         ended = "the budget is spent"
-        own = [[pair[i] for pair in blocks] for i in range(len(registrations))]
+        own = [[block[i] for block in blocks] for i in range(len(registrations))]
         lead = update(registrations[0], own[0], ended=ended)
         results = [lead, *(ride(r, b, lead, ended=ended) for r, b in zip(registrations[1:], own[1:], strict=True))]
         run = max(len(result.trail) for result in results)
-        del self.x[before + 2 * run :], self.y[before + 2 * run :]
+        del self.x[before + arms * run :], self.y[before + arms * run :]
         for proposal, registration, result in zip(proposals, registrations, results, strict=True):
             assert result.verdict is not None
             self.tested.append((proposal.claim, registration, result.verdict))
@@ -194,7 +198,7 @@ class SimulatedCampaign:
             arm: self.measure([float(design.values(arm)[name]) for name in PROBLEM.names])
             for arm in design.order(self.seed, number)
         }
-        return [Block(number=number, status="complete", statistic=r.design.statistic(outcome)) for r in registrations]
+        return [complete_block(registration, number, outcome) for registration in registrations]
 
 
 def true_change(claim: Effect | Irrelevance, slope: float) -> float:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from athanor.agents.hypotheses.claims import Effect, Interaction, Irrelevance, Region
-from athanor.agents.reasoners.protocol import Known, Proposal, Reasoner, Recalled, Seen, Situation
+from athanor.agents.hypotheses.contrast import compile_claim
+from athanor.agents.reasoners.protocol import Known, Proposal, Reasoner, Recalled, Remaining, Seen, Situation
 from athanor.agents.reasoners.statistical import StatisticalReasoner, known_noise, shrunk, smallest_interest
 from athanor.planners.problem import Categorical, Continuous, LinearConstraint, Objective, Problem
 
@@ -127,13 +128,61 @@ def test_interactions_and_regions_follow_once_the_effects_were_asked(situation: 
         "sd": 100.0,
     }
     effects = {**changed(situation), "pairs": [pair], "box": {"temperature": (90.0, 110.0), "stages": (2.0, 4.0)}}
-    proposals = propose(situation, 9, effects=effects)
-    assert [p.kind for p in proposals] == ["effect", "irrelevance", "interaction", "region"]
-    interaction, region = proposals[2].claim, proposals[3].claim
+    rounds: list[tuple[Proposal, ...]] = []
+    while found := propose(situation, 9, effects=effects):
+        rounds.append(found)
+        situation = situation.model_copy(update={"hypotheses": (*situation.hypotheses, *as_known(found))})
+    assert [[p.kind for p in found] for found in rounds] == [["effect", "irrelevance"], ["interaction"], ["region"]]
+    interaction, region = rounds[1][0].claim, rounds[2][0].claim
     assert isinstance(interaction, Interaction) and interaction.direction == "negative"
     assert isinstance(region, Region)
     assert region.inside == situation.base_point and region.outside["temperature"] == 80.0
-    assert region.better == "higher" and all(p.shares_runs_with is None for p in proposals[2:])
+    assert region.better == "higher" and all(p.shares_runs_with is None for p in (rounds[1][0], rounds[2][0]))
+
+
+def unclear(situation: Situation, left: int | None = 20, **fields: Any) -> Situation:
+    """Nothing asked yet, three parameters, none of them clear, and `left` runs for tests."""
+    effects = changed(situation, sd=1100.0, **fields)
+    stages = {**effects["changes"][1], "parameter": "stages", "low": 1, "high": 5, "change": 500.0}
+    changes = [*effects["changes"], stages]
+    return situation.model_copy(
+        update={"effects": {"changes": changes}, "hypotheses": (), "remaining": Remaining(confirmatory=left)}
+    )
+
+
+def test_what_is_not_clear_is_asked_about_at_once_on_the_same_runs(situation: Situation) -> None:
+    situation = unclear(situation)
+    found = propose(situation, 3)
+    claims = [p.claim for p in found]
+    assert all(isinstance(c, Effect) for c in claims)
+    assert [(c.parameter, c.direction) for c in claims if isinstance(c, Effect)] == [
+        ("temperature", "increases"),
+        ("stages", "increases"),
+        ("time", "decreases"),
+    ]
+    assert [p.shares_runs_with for p in found] == [None, 0, 0]
+    problem = situation.parsed_problem()
+    designs = [compile_claim(c, problem, situation.base_point or {}) for c in claims]
+    assert len({d.key for d in designs}) == 1 and len(designs[0].points) == 4
+    assert all(0.5 <= p.prior <= 0.95 and "asked about together" in p.rationale for p in found)
+    assert propose(situation, 3, hypotheses=as_known(found)) == ()
+    two = propose(situation, 2)
+    assert [p.shares_runs_with for p in two] == [None, 0]
+    assert all(isinstance(p.claim, Effect) and len(p.claim.across) == 1 for p in two)
+
+
+def test_one_is_asked_about_by_itself_when_it_is_clear_or_runs_are_few(situation: Situation) -> None:
+    for alone in (unclear(situation, left=19), unclear(situation, change=4400.0), unclear(situation, left=12)):
+        claim = propose(alone, 3)[0].claim
+        assert isinstance(claim, Effect) and claim.across == ()
+    assert len(propose(unclear(situation, left=None), 3)) == 3
+    assert len(propose(unclear(situation), 1)) == 1
+
+
+def test_a_corner_next_to_a_failed_run_is_not_asked_for(situation: Situation) -> None:
+    hot = Seen(id="s.9", values={"temperature": 110.0, "time": 1.9, "stages": 4}, status="failed", note="it boiled")
+    claim = propose(unclear(situation), 3, observations=(*situation.observations, hot))[0].claim
+    assert isinstance(claim, Effect) and claim.across == ()
 
 
 def test_levels_stay_within_reach_of_what_ran(situation: Situation) -> None:
