@@ -13,11 +13,13 @@ from bluesky.utils import DuringTask, FailedStatus
 from athanor.instruments.laboratory import InstrumentLost, ProcessFailed
 from athanor.instruments.limits import Limit, LimitedAxis, LimitViolation
 from athanor.instruments.plans import MoveFailed, ReadingFailed, RunStopped, describe, measure
+from tests.engines import run_engine
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[RunEngine]:
-    yield RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
+    with run_engine(during_task=DuringTask(), call_returns_result=True) as made:
+        yield made
 
 
 class Axis:

@@ -15,6 +15,7 @@ from athanor.instruments.laboratory import Devices, InstrumentLost, InstrumentUn
 from athanor.instruments.limits import LimitedAxis
 from athanor.instruments.plans import measure
 from athanor.instruments.reductions import ReductionFailed, reduce
+from tests.engines import run_engine
 
 from .conftest import ALL, Bench, context, eventually
 
@@ -25,9 +26,8 @@ FAMILIES: list[Family] = ["async", "classic"]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[RunEngine]:
-    made = RunEngine(context_managers=[])
-    yield made
-    made.loop.call_soon_threadsafe(made.loop.stop)
+    with run_engine() as made:
+        yield made
 
 
 @pytest.fixture(params=FAMILIES)
