@@ -135,8 +135,6 @@ class SimulatedLaboratory:
             InstrumentLost: A scheduled fault drops the connection: the outcome is unknown.
             ReductionFailed: The readings cannot be reduced (such as a NaN reading).
         """
-        from athanor.instruments.reductions import reduce
-
         parsed = Options.parse(options or {}, self.physics)
         complete = self._complete(values)
         for axis in self.physics.axes:
@@ -147,9 +145,16 @@ class SimulatedLaboratory:
         if parsed.faults.is_active("dropout", ordinal):
             raise ProcessFailed("the detector did not answer")
         readings = [measure(self.physics, complete, seed, ordinal, n, parsed) for n in range(replicates)]
+        return self.reduce(complete, readings)
+
+    def reduce(
+        self, values: Mapping[str, Value], readings: Sequence[Readings]
+    ) -> dict[str, tuple[float, float | None]]:
+        """Outcome → (mean, standard error or None) of a run's readings. Raises ReductionFailed."""
+        from athanor.instruments.reductions import reduce
+
         profile = self.profile()
-        reduced = reduce(profile.reduction, _documents(complete, readings), profile.outcomes)
-        return dict(reduced.outcomes)
+        return dict(reduce(profile.reduction, _documents(values, readings), profile.outcomes).outcomes)
 
     def reference(self) -> Reference:
         """The reference optimum, with how it was computed."""
