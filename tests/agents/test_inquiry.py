@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from athanor.agents.context import Context
-from athanor.agents.hypotheses.claims import Effect
+from athanor.agents.hypotheses.claims import Effect, Span
 from athanor.agents.inquiry import FEWEST_BLOCKS, Inquiry
 from athanor.agents.opening import envelope, instrument_place, open_campaign
 from athanor.agents.planning import PlanningFailed
@@ -47,6 +47,34 @@ class Asked:
                 shares_runs_with=shared,
             )
             for direction, shared in (("increases", None), ("decreases", 0))
+        ]
+        return Proposals(proposals=tuple(proposals[:limit]), reasoner=self.name)
+
+
+class Several(Asked):
+    """Three claims about three parameters on the same four runs; only concentration does anything."""
+
+    def propose(self, situation: Situation, limit: int) -> Proposals:
+        self.situations.append(situation)
+        ends = {"concentration": (0.1, 0.4), "equivalents": (1.0, 5.0), "temperature": (40.0, 100.0)}
+        spans = {name: Span(parameter=name, low=low, high=high) for name, (low, high) in ends.items()}
+        proposals = [
+            Proposal(
+                kind="effect",
+                statement=f"{name} increases sty",
+                rationale="scripted",
+                claim=Effect(
+                    outcome="sty",
+                    parameter=name,
+                    low=own.low,
+                    high=own.high,
+                    direction="increases",
+                    across=tuple(span for other, span in spans.items() if other != name),
+                ),
+                prior=0.5,
+                shares_runs_with=None if i == 0 else 0,
+            )
+            for i, (name, own) in enumerate(spans.items())
         ]
         return Proposals(proposals=tuple(proposals[:limit]), reasoner=self.name)
 
@@ -178,6 +206,24 @@ def test_rivals_share_their_runs_and_get_opposite_verdicts(room: Room) -> None:
     assert shared[0][: len(shared[1])] == shared[1][: len(shared[0])]
     assert not any(item["id"] == second.id for item in inquiry.advice())
     assert verify(room.ledger).is_clean  # which also asks that each registration precede the intents counted for it
+
+
+def test_three_parameters_are_tested_by_the_same_runs_each_to_its_own_end(home: Path) -> None:
+    room = Room(home, experiments=60)
+    room.reasoner = Several()
+    inquiry = begin(room)
+    bodies = [r.body for r in room.ledger.registrations(room.id)]
+    assert [b["ending"] for b in bodies] == ["each by itself"] * 3
+    assert len({b["design_key"] for b in bodies}) == 1 and {b["cap_blocks"] for b in bodies} == {7}
+    while (experiment := inquiry.next_confirmation()) is not None:
+        room.run(experiment)
+        inquiry.test()
+    states = {h.statement.split()[0]: h.state for h in room.ledger.hypotheses(room.id)}
+    assert states["concentration"] == "supported" and states["temperature"] in ("inconclusive", "supported", "refuted")
+    counts = [len(room.ledger.evidence(registration_id=r.id)) for r in room.ledger.registrations(room.id)]
+    assert counts[0] < max(counts), "the carrier was decided first, and the runs went on"
+    assert len(room.ledger.experiments(room.id)) == 4 * max(counts) <= 30
+    assert verify(room.ledger).is_clean
 
 
 @pytest.mark.parametrize("share", [0.2, 0.3])

@@ -23,6 +23,7 @@ from athanor.agents.hypotheses.claims import (
     contains,
     parameters_of,
     parse_claim,
+    subject_of,
 )
 from athanor.planners.problem import Categorical, Continuous, Integer, Objective, Ordinal, OutcomeConstraint, Problem
 
@@ -41,6 +42,12 @@ BASE: dict[str, Any] = {"t": 60.0, "n": 2, "dose": 2, "s": "A"}
 finite = st.floats(-1e6, 1e6)
 text = st.sampled_from(["t", "n", "s", "y"])
 spans = st.builds(Span, parameter=st.just("n"), low=st.just(1), high=st.integers(2, 5))
+OTHERS = [
+    Span(parameter="n", low=1, high=5),
+    Span(parameter="n", low=4, high=2),
+    Span(parameter="dose", low=1, high=2),
+    Span(parameter="s", low="A", high="B"),
+]
 pairs = st.tuples(finite, finite).filter(lambda p: p[0] < p[1])
 effects = pairs.flatmap(
     lambda p: st.builds(
@@ -51,7 +58,7 @@ effects = pairs.flatmap(
         high=st.just(p[1]),
         direction=st.sampled_from(["increases", "decreases"]),
         margin=st.floats(0, 1e6),
-        across=st.none() | spans,
+        across=st.lists(st.sampled_from(OTHERS), max_size=2, unique_by=lambda span: span.parameter).map(tuple),
     )
 )
 irrelevances = pairs.flatmap(
@@ -118,11 +125,30 @@ GOOD = {"kind": "effect", "outcome": "y", "parameter": "t", "low": 40.0, "high":
         {"p_value": 0.01},
         {"across": {"parameter": "t", "low": 1.0, "high": 2.0}},
         {"across": {"parameter": "n", "low": 1, "high": 1}},
+        {"across": [{"parameter": "n", "low": 1, "high": 2}, {"parameter": "n", "low": 2, "high": 3}]},
+        {"across": [{"parameter": name, "low": 1, "high": 2} for name in ("n", "dose", "s")]},
+        {"across": "n"},
     ],
 )
 def test_malformed_claims_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         parse_claim({**GOOD, **change})
+
+
+def test_claims_written_before_there_could_be_two_spans_are_read() -> None:
+    span = {"parameter": "n", "low": 1, "high": 5}
+    for old, new in ((None, []), (span, [span])):
+        claim = parse_claim({**GOOD, "across": old})
+        assert claim == parse_claim({**GOOD, "across": new}) == Effect.model_validate({**GOOD, "across": old})
+        assert claim.model_dump(mode="json")["across"] == new
+    assert parse_claim(GOOD) == parse_claim({**GOOD, "across": None})
+
+
+def test_a_claim_is_about_its_own_parameters_and_varies_those_it_averages_over_too() -> None:
+    effect = parse_claim({**GOOD, "across": [s.model_dump() for s in (OTHERS[0], OTHERS[2])]})
+    assert parameters_of(effect) == ("t", "n", "dose") and subject_of(effect) == ("t",)
+    both = Interaction(outcome="y", first=OTHERS[0], second=OTHERS[2], direction="positive")
+    assert parameters_of(both) == subject_of(both) == ("n", "dose")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +162,10 @@ def test_malformed_claims_are_refused(change: dict[str, Any]) -> None:
         ({"parameter": "s", "low": "A", "high": "C"}, "s = 'C'"),
         ({"low": "cold"}, "t = 'cold'"),
         ({"across": {"parameter": "n", "low": 0, "high": 5}}, "n = 0"),
+        (
+            {"across": [{"parameter": "n", "low": 1, "high": 5}, {"parameter": "volts", "low": 1, "high": 5}]},
+            "unknown parameter 'volts'",
+        ),
     ],
 )
 def test_claims_that_do_not_fit_the_problem_name_what_does(change: dict[str, Any], match: str) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from athanor.agents.hypotheses.claims import (
     Effect,
@@ -46,7 +49,7 @@ def test_effects_are_differences_in_the_claimed_direction() -> None:
 def test_averaged_effects_and_interactions_share_their_corners() -> None:
     span = Span(parameter="b", low=0.0, high=1.0)
     main = compile_claim(
-        Effect(outcome="y", parameter="a", low=0.0, high=1.0, direction="increases", across=span), PROBLEM, BASE
+        Effect(outcome="y", parameter="a", low=0.0, high=1.0, direction="increases", across=(span,)), PROBLEM, BASE
     )
     assert len(main.points) == 4 and response(main, linear) == pytest.approx(8.0)
     both = compile_claim(
@@ -56,6 +59,85 @@ def test_averaged_effects_and_interactions_share_their_corners() -> None:
     )
     assert response(both, linear) == pytest.approx(8.0)
     assert both.key == main.key and {p.arm: p.values for p in both.points} == {p.arm: p.values for p in main.points}
+
+
+SPANS = {
+    "a": Span(parameter="a", low=0.0, high=1.0),
+    "b": Span(parameter="b", low=0.0, high=1.0),
+    "n": Span(parameter="n", low=1, high=5),
+}
+
+
+def screening(direction: Literal["increases", "decreases"] = "increases") -> dict[str, BlockDesign]:
+    """Claims about three parameters, each averaged over the two others."""
+    return {
+        name: compile_claim(
+            Effect(
+                outcome="y",
+                parameter=name,
+                low=own.low,
+                high=own.high,
+                direction=direction,
+                across=tuple(span for other, span in SPANS.items() if other != name),
+            ),
+            PROBLEM,
+            BASE,
+        )
+        for name, own in SPANS.items()
+    }
+
+
+def test_three_effects_share_four_runs_and_each_sees_only_its_own() -> None:
+    designs = screening()
+    assert len({d.key for d in designs.values()}) == 1
+    for name, design in designs.items():
+        assert len(design.points) == 4 and {abs(p.coefficient) for p in design.points} == {0.5}
+        for p in design.points:
+            ends = [1.0 if p.values[s.parameter] == s.high else -1.0 for s in SPANS.values()]
+            assert ends[0] * ends[1] * ends[2] == 1.0
+        slopes = {"a": 4.0, "b": -2.0, "n": 0.5}
+        size = float(SPANS[name].high) - float(SPANS[name].low)
+        expected = slopes[name] * size
+        assert response(design, lambda a, b, n: 3.0 + 4.0 * a - 2.0 * b + 0.5 * n) == pytest.approx(expected)
+        assert response(screening("decreases")[name], lambda a, b, n: 4.0 * a - 2.0 * b + 0.5 * n) == pytest.approx(
+            -expected
+        )
+
+
+def test_an_interaction_of_the_others_counts_as_part_of_an_effect() -> None:
+    """The price of half the runs, as the claim's docstring and statement say."""
+    aliased = response(screening()["n"], lambda a, b, n: (2 * a - 1) * (2 * b - 1))
+    assert aliased == pytest.approx(2.0)
+    assert response(screening()["a"], lambda a, b, n: (2 * a - 1) * (2 * b - 1)) == pytest.approx(0.0)
+
+
+outcome_lists = st.lists(st.floats(-1e3, 1e3), min_size=4, max_size=4)
+
+
+@given(outcome_lists, st.floats(-1e3, 1e3))
+def test_further_contrasts_hold_what_mean_and_statistic_leave(y: list[float], shift: float) -> None:
+    span = SPANS["b"]
+    both = Interaction(outcome="y", first=SPANS["a"], second=span, direction="positive")
+    squares = math.fsum((v - math.fsum(y) / 4) ** 2 for v in y)
+    for design in (*screening().values(), compile_claim(both, PROBLEM, BASE)):
+        size = math.fsum(p.coefficient**2 for p in design.points)
+        outcomes = dict(zip(design.arms, y, strict=True))
+        rest = design.residuals(outcomes)
+        assert len(rest) == 2
+        total = design.statistic(outcomes) ** 2 + math.fsum(r * r for r in rest)
+        assert total == pytest.approx(size * squares, rel=1e-9, abs=1e-6)
+        moved = design.residuals({arm: v + shift for arm, v in outcomes.items()})
+        assert moved == pytest.approx(rest, abs=1e-9 * (1.0 + abs(shift) + max(map(abs, y))) * 10)
+        # Adding to the outcomes along the claim's own contrast moves the statistic and nothing else.
+        along = {p.arm: outcomes[p.arm] + shift * p.coefficient for p in design.points}
+        assert design.residuals(along) == pytest.approx(rest, abs=1e-6)
+
+
+def test_a_pair_has_no_further_contrasts_and_arms_may_not_be_missing() -> None:
+    pair = compile_claim(Effect(outcome="y", parameter="a", low=0.0, high=1.0, direction="increases"), PROBLEM, BASE)
+    assert pair.residuals({"a": 1.0, "b": 2.0}) == ()
+    with pytest.raises(KeyError):
+        screening()["a"].residuals({"a": 1.0})
 
 
 def test_irrelevance_thresholds_and_regions() -> None:

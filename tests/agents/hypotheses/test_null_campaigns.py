@@ -267,14 +267,22 @@ def test_a_planted_effect_of_two_standard_deviations_is_supported_when_explorati
     assert upper_bound(falsely_supported(campaigns, 2.0), 300) <= 0.05
 
 
-@pytest.mark.parametrize(("budget", "least"), [(40, 0.65), (60, 0.75)])
-def test_a_planted_effect_is_supported_after_exploration_by_sobol_points(budget: int, least: float) -> None:
-    """The bounds lie below what was measured; where the effect is missed, another knob was asked about first."""
-    campaigns = simulate(400, 2.0, budget)
-    assert lower_bound(supported(campaigns, 2.0), 400) >= least
-    assert upper_bound(falsely_supported(campaigns, 2.0), 400) <= 0.05
-    first = [x for x in campaigns if is_planted(x.tested[0][0], 2.0)]
-    assert lower_bound(supported(first, 2.0), len(first)) >= 0.80
+def test_a_planted_effect_is_supported_after_exploration_by_sobol_points() -> None:
+    """Exploration alone often points at another knob; asking about all three on the same runs makes up for it."""
+    campaigns = simulate(1000, 2.0)
+    assert lower_bound(supported(campaigns, 2.0), 1000) >= 0.80
+    assert upper_bound(falsely_supported(campaigns, 2.0), 1000) <= 0.05
+    assert upper_bound(falsely_refuted(campaigns, 2.0), 1000) <= 0.05
+    at_once = [x for x in campaigns if len(x.tested[0][1].design.points) == 4]
+    assert len(at_once) > 500 and all(x.tested[0][1].ending == "each by itself" for x in at_once)
+
+
+@pytest.mark.slow
+def test_a_planted_effect_is_supported_also_where_the_planners_surrogate_says_what_to_ask() -> None:
+    """The bounds leave room for the hundred campaigns; docs/measurements.md has the counts."""
+    campaigns = simulate(100, 2.0, surrogate=True)
+    assert lower_bound(supported(campaigns, 2.0), 100) >= 0.65
+    assert falsely_supported(campaigns, 2.0) <= 5
 
 
 def first_crossings(log_e: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from athanor.agents.hypotheses import registration as module
-from athanor.agents.hypotheses.claims import Effect, InvalidClaim, Irrelevance
+from athanor.agents.hypotheses.claims import Effect, InvalidClaim, Irrelevance, Span
 from athanor.agents.hypotheses.registration import (
     RegistrationBody,
     analysis_hash,
+    are_separate,
     parse_registration,
     register,
     shares_design,
@@ -40,7 +41,7 @@ def test_a_registration_says_everything_and_survives_json() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         body.seed = 4
     text = body.model_dump_json()
-    for word in ("dropped whole", "half-normal mixture t", "e-LOND", "after_blocks"):
+    for word in ("dropped whole", "pooled within blocks", "e-LOND", "after_blocks"):
         assert word in text
 
 
@@ -65,6 +66,36 @@ def test_sharing_must_be_said_on_both_sides() -> None:
     assert not shares_design(one, frozen("H2", other, position=2, group=group))
     with pytest.raises(ValueError, match="stand once in its own group"):
         frozen("H3", group=group)
+
+
+def test_claims_about_different_parameters_end_each_by_itself() -> None:
+    across = (Span(parameter="b", low=0.0, high=1.0),)
+    one, two = (
+        UP.model_copy(update={"across": across}),
+        Effect(
+            outcome="y",
+            parameter="b",
+            low=0.0,
+            high=1.0,
+            direction="decreases",
+            across=(Span(parameter="a", low=0.0, high=1.0),),
+        ),
+    )
+    assert are_separate([one, two]) and not are_separate([UP, NOTHING]) and not are_separate([UP])
+    group = ("H1", "H2")
+    first = frozen(claim=one, group=group, ends_by_itself=True)
+    second = frozen("H2", two, position=2, group=group, ends_by_itself=True)
+    assert shares_design(first, second) and first.ending == "each by itself" and "last of them" in first.riding
+    assert frozen().ending == "with the carrier"
+    assert not shares_design(first, frozen("H2", two, position=2, group=group))
+
+
+def test_registrations_of_earlier_releases_are_read() -> None:
+    body = frozen().model_dump(mode="json")
+    body["e_process"]["name"] = "half-normal mixture t, right-Haar scale"
+    body["claim"]["across"] = None
+    del body["ending"]
+    assert parse_registration(body).ending == "with the carrier"
 
 
 def test_what_cannot_be_tested_is_not_registered() -> None:

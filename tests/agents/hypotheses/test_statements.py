@@ -35,6 +35,20 @@ BASE = {"t": 60.0, "u": 0.5, "s": "A"}
             "other settings as at the base point.",
         ),
         (
+            {
+                "kind": "irrelevance",
+                **LEVELS,
+                "margin": 1.5,
+                "across": [
+                    {"parameter": "u", "low": 0.1, "high": 0.9},
+                    {"parameter": "s", "low": "A", "high": "B"},
+                ],
+            },
+            "Raising t from 40 degC to 80 degC (averaged over four settings with u 0.1 min and 0.9 min, s A and B; an "
+            "interaction of u and s counts as part of it) changes y by less than 1.5 g/L, other settings as at the "
+            "base point.",
+        ),
+        (
             {"kind": "effect", "outcome": "y", "parameter": "s", "low": "A", "high": "B", "direction": "increases"},
             "Changing s from A to B increases y, other settings as at the base point.",
         ),

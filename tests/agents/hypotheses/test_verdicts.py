@@ -6,9 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from athanor.agents.hypotheses.claims import Effect, Irrelevance
+from athanor.agents.hypotheses.claims import Effect, Irrelevance, Span
 from athanor.agents.hypotheses.registration import RegistrationBody, register
-from athanor.agents.hypotheses.verdicts import Block, RunResult, assess, collect, is_futile, next_step, update
+from athanor.agents.hypotheses.verdicts import (
+    Block,
+    RunResult,
+    assess,
+    collect,
+    complete_block,
+    is_futile,
+    next_step,
+    update,
+)
 from athanor.planners.problem import Continuous, Objective, Problem
 
 PROBLEM = Problem([Continuous("a", 0.0, 1.0)], [Objective("y", "maximize", unit="g"), Objective("z", "minimize")])
@@ -162,6 +171,96 @@ def test_riders_end_with_a_carrier_that_found_nothing_and_go_on_with_one_that_di
     assert strong["H1"].verdict == "supported"
     with pytest.raises(ValueError, match="not registered to share"):
         assess([frozen(), two], [])
+
+
+WIDE = Problem([Continuous(name, 0.0, 1.0) for name in "abc"], [Objective("y", "maximize", unit="g")])
+THREE = ("H1", "H2", "H3")
+
+
+def screening(**changes: Any) -> list[RegistrationBody]:
+    """Three claims about three parameters, registered on the same four runs a block."""
+    spans = {name: Span(parameter=name, low=0.0, high=1.0) for name in "abc"}
+    claims = [
+        Effect(
+            outcome="y",
+            parameter=name,
+            low=0.0,
+            high=1.0,
+            direction="increases",
+            across=tuple(span for other, span in spans.items() if other != name),
+        )
+        for name in spans
+    ]
+    fields: dict[str, Any] = {"seed": 3, "prior": 0.7, "proposer": "statistical", "ends_by_itself": True, **changes}
+    base = {"a": 0.5, "b": 0.5, "c": 0.5}
+    return [
+        register(name, claim, WIDE, base, position=i, group=THREE, **fields)
+        for i, (name, claim) in enumerate(zip(THREE, claims, strict=True), 1)
+    ]
+
+
+def factorial(group: list[RegistrationBody], count: int, slopes: tuple[float, float, float], seed: int = 4) -> Any:
+    """Completed runs of `count` blocks on a linear response with noise of one."""
+    rng = np.random.default_rng(seed)
+    design = group[0].design
+    return [
+        run(i, arm, sum(s * float(design.values(arm)[n]) for s, n in zip(slopes, "abc", strict=True)) + rng.normal())
+        for i in range(1, count + 1)
+        for arm in design.arms
+    ]
+
+
+def test_claims_about_different_parameters_end_each_by_itself() -> None:
+    group = screening()
+    results = factorial(group, 12, (0.0, 12.0, -12.0))
+    found = assess(group, results)
+    ended = {name: (item.verdict, len(item.trail)) for name, item in found.items()}
+    assert ended["H2"][0] == "supported" and ended["H3"][0] == "refuted"
+    assert ended["H1"][0] == "inconclusive" and ended["H1"][1] >= 4
+
+
+def test_what_becomes_of_one_parameter_does_not_end_another() -> None:
+    outlived = 0
+    for seed in range(20):
+        results = factorial(screening(), 12, (0.0, 1.3, -12.0), seed)
+        found = assess(screening(), results)
+        assert found == {body.hypothesis: update(body, collect(body, results)) for body in screening()}
+        rivals = assess(screening(ends_by_itself=False), results)
+        if found["H1"].verdict == "inconclusive":
+            outlived += len(found["H2"].trail) > len(found["H1"].trail)
+            assert len(rivals["H2"].trail) <= len(rivals["H1"].trail), "rivals end with their carrier"
+    assert outlived >= 3
+
+
+def test_a_block_of_four_arms_carries_what_its_other_contrasts_say() -> None:
+    group = screening()
+    results = factorial(group, 3, (1.0, 2.0, 3.0))
+    blocks = collect(group[0], results)
+    assert [len(b.residuals) for b in blocks] == [2, 2, 2]
+    others = [collect(body, results) for body in group[1:]]
+    for i, block in enumerate(blocks):
+        squares = block.statistic**2 + sum(r * r for r in block.residuals)  # type: ignore[operator]
+        for other in others:
+            assert other[i].statistic ** 2 + sum(r * r for r in other[i].residuals) == pytest.approx(squares)  # type: ignore[operator]
+    trail = update(group[0], blocks).trail
+    assert trail[-1].evidence.sd is not None
+    unpooled = update(group[0], [b.model_copy(update={"residuals": ()}) for b in blocks]).trail
+    assert unpooled[-1].evidence.sd != pytest.approx(trail[-1].evidence.sd)
+
+
+def test_futility_of_four_arms_knows_the_noise_better() -> None:
+    body = screening()[0]
+    rng = np.random.default_rng(5)
+
+    def end(slope: float) -> Any:
+        draws = [{arm: float(rng.normal()) for arm in body.design.arms} for _ in range(12)]
+        size = {arm: slope * (body.design.values(arm)["a"] == 1.0) for arm in body.design.arms}
+        made = [complete_block(body, i, {a: y + size[a] for a, y in d.items()}) for i, d in enumerate(draws, 1)]
+        return update(body, made)
+
+    idle = [end(0.0) for _ in range(60)]
+    assert float(np.median([len(a.trail) for a in idle])) <= 6
+    assert sum(end(2.0).verdict == "supported" for _ in range(60)) >= 54
 
 
 def test_steps_lead_through_blocks_in_the_registered_order() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from athanor.agents.hypotheses.claims import Effect
+from athanor.agents.reasoners.drafts import shrunk
 from athanor.agents.reasoners.picture import Change
-from athanor.agents.reasoners.protocol import Seen
-from athanor.agents.reasoners.screening import is_decided, screened
+from athanor.agents.reasoners.protocol import Remaining, Seen, Situation
+from athanor.agents.reasoners.screening import is_decided, screened, screening_question
 from athanor.planners.problem import Categorical, Continuous, Objective, Problem
 
 PROBLEM = Problem(
@@ -47,6 +51,57 @@ def test_levels_that_fall_turn_the_change_round() -> None:
 
 def test_the_surrogate_speaks_where_it_decides_something() -> None:
     assert screened(changes(sd=0.1), PROBLEM, runs(12)) == changes(sd=0.1)
+
+
+def asked(base: dict[str, float | str], failed: tuple[Seen, ...] = (), left: int | None = 28) -> Situation:
+    return Situation(
+        campaign_id="c",
+        ordinal=1,
+        question="?",
+        problem=PROBLEM.model_dump(mode="json"),
+        base_point=base,
+        observations=(*runs(12), *failed),
+        remaining=Remaining(confirmatory=left),
+    )
+
+
+def parameters(situation: Situation, found: Sequence[Change], limit: int = 3) -> list[tuple[str, str]]:
+    claims = [draft.claim for draft in screening_question(found, situation, PROBLEM, ("o1",), limit)]
+    assert all(isinstance(claim, Effect) for claim in claims)
+    return [(claim.parameter, claim.direction) for claim in claims if isinstance(claim, Effect)]
+
+
+BASE: dict[str, float | str] = {"a": 20.0, "b": 10.0, "s": "A"}
+
+
+def test_several_parameters_are_asked_about_in_their_likelier_directions() -> None:
+    a, b, solvent = changes()
+    down = b.model_copy(update={"change": -2.0})
+    assert parameters(asked(BASE), (a, down, solvent)) == [("a", "increases"), ("b", "decreases")]
+    drafts = screening_question((a, down), asked(BASE), PROBLEM, ("o1",), 3)
+    assert [d.prior for d in drafts] == [shrunk(a.probability_up), shrunk(1.0 - down.probability_up)]
+    other = b.model_copy(update={"outcome": "z"})
+    for alone in ((a,), (a, solvent), (solvent, a, b), (a, other), ()):
+        assert parameters(asked(BASE), alone) == []
+    assert parameters(asked(BASE), (a, b), limit=1) == []
+    assert parameters(asked(BASE, left=19), (a, b)) == [] and len(parameters(asked(BASE, left=20), (a, b))) == 2
+
+
+def test_a_change_known_to_four_standard_deviations_is_asked_about_by_itself() -> None:
+    assert len(parameters(asked(BASE), changes(sd=0.26))) == 2
+    assert parameters(asked(BASE), changes(sd=0.25)) == [] and parameters(asked(BASE), changes(sd=0.0)) == []
+
+
+def test_corners_that_cannot_be_run_or_lie_next_to_a_failure_are_not_asked_for() -> None:
+    hot = Seen(id="f", values={"a": 29.9, "b": 99.0, "s": "A"}, status="failed")
+    assert parameters(asked(BASE, (hot,)), changes()) == []
+    inside = Seen(id="f", values={"a": 20.0, "b": 10.0, "s": "B"}, status="failed")
+    corners = tuple(
+        Seen(id=f"c{i}", values={"a": a, "b": b, "s": "A"}, outcomes={"y": 1.0})
+        for i, (a, b) in enumerate([(10.0, 1.0), (10.0, 100.0), (30.0, 1.0), (30.0, 100.0)])
+    )
+    assert len(parameters(asked(BASE, (inside, *corners)), changes())) == 2
+    assert parameters(asked({"a": 20.0, "b": 10.0}), changes()) == []
 
 
 @pytest.mark.parametrize("seen", [runs(7), runs(12, slope=0.0), [runs(1)[0]] * 12], ids=["few", "flat", "one point"])
