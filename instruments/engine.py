@@ -19,10 +19,15 @@ from typing import Any
 from bluesky.run_engine import RunEngine, RunEngineInterrupted, TransitionError
 from bluesky.utils import DuringTask
 
+from athanor.instruments import live
+from athanor.instruments.deadlines import spawn
+from athanor.instruments.interlocks import Interlocks
 from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
-from athanor.instruments.limits import LimitedAxis, LimitViolation
+from athanor.instruments.limits import LimitedAxis, LimitViolation, SetRefused
 from athanor.instruments.plans import RunStopped, describe, measure
 from athanor.instruments.profile import Profile
+from athanor.instruments.safeguards import Safeguards
+from athanor.instruments.sentry import Sentry
 from athanor.instruments.spool import Ending, RunSpool, SpoolFailed, outcome_of
 from athanor.instruments.words import LOST, Refused
 
@@ -56,8 +61,16 @@ class Job:
 class Engine:
     """Runs jobs one after the other. `on_state` is told `idle`, `running` or `paused` at each change."""
 
-    def __init__(self, profile: Profile, on_state: Callable[[str], None], is_latched: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        on_state: Callable[[str], None],
+        is_latched: Callable[[], str | None],
+        safeguards: Safeguards | None = None,
+    ) -> None:
         self._profile = profile
+        self._safeguards = safeguards or Safeguards()
+        self._interlocks: Interlocks | None = None
         self._on_state = on_state
         self._is_latched = is_latched
         self._devices = Devices({}, [])
@@ -73,14 +86,42 @@ class Engine:
         threading.Thread(target=self._work, name="run-engine", daemon=True).start()
 
     def attach(self, devices: Devices) -> None:
-        """Use these devices; every set on an axis goes through its limits and the gate. Raises `Refused`."""
+        """Use these devices; every set goes through the axis's limits, interlocks and the gate. Raises `Refused`."""
         missing = [name for name in self._profile.axes if name not in devices.axes]
         missing += [name for name in self._profile.detectors if name not in {item.name for item in devices.detectors}]
+        missing += [name for name in self._profile.signals if name not in devices.signals]
         if missing:
             raise Refused("instrument.incomplete", f"the laboratory connected no {', '.join(missing)}")
         limits = self._profile.limits()
         self._devices = devices
-        self._axes = {name: LimitedAxis(devices.axes[name], limits[name], self._gate) for name in self._profile.axes}
+        has_interlocks = bool(self._profile.interlocks)
+        self._axes = {
+            name: LimitedAxis(
+                devices.axes[name],
+                limits[name],
+                self._gate,
+                interlocks=self._await_interlocks if has_interlocks else None,
+                on_refused=self._safeguards.tally.add,
+            )
+            for name in self._profile.axes
+        }
+        if has_interlocks:
+            signals = live.connect(self._profile, self._axes, devices.signals, self.RE.loop)
+            self._interlocks = Interlocks(self._profile.interlocks, signals)
+            Sentry(
+                self._interlocks,
+                self._profile.watch_s,
+                job=lambda: self._job,
+                is_moving=lambda: any(axis.is_moving for axis in self._axes.values()),
+                abort=self.abort,
+                escalate=self._safeguards.call_stop_all,
+                tally=self._safeguards.tally,
+            ).start()
+
+    async def _await_interlocks(self) -> None:
+        """Raises `SetRefused` unless every interlock holds now; looks from a thread, as a driver's read may block."""
+        assert self._interlocks is not None
+        await asyncio.shield(asyncio.wrap_future(spawn(self._interlocks.verify, "interlocks")))
 
     # -- requests, from any thread, never waiting ----------------------------------------------------------------------
 
@@ -147,12 +188,21 @@ class Engine:
             await self._axes[name].check_step(value)
 
     def check_steps(self, values: Mapping[str, float | int | str], timeout_s: float) -> None:
-        """Raises `Refused` when an axis stands too far from where it is to go. Waits: not for a control thread."""
+        """Raises `Refused` when writes are off, an axis stands too far from where it is to go, or an interlock is open.
+
+        Waits: not for a control thread.
+        """
+        if (found := self._safeguards.refusal()) is not None:
+            raise Refused(*found)
         future = asyncio.run_coroutine_threadsafe(self._check_steps(values), self.RE.loop)
         try:
             future.result(timeout_s)
+            if self._interlocks is not None:
+                self._interlocks.verify()
         except LimitViolation as error:
             raise Refused(error.code, str(error)) from error
+        except SetRefused as error:
+            raise Refused(error.code, error.detail) from error
         except TimeoutError as error:
             future.cancel()
             raise Refused("instrument.lost", f"an axis did not say within {timeout_s} s where it stands") from error
@@ -277,7 +327,7 @@ class Engine:
             job.metadata,
             tolerances={name: axis.tolerance for name, axis in profile.axes.items()},
             # A little longer than the devices' own, whose messages say more.
-            move_timeout=MARGIN_S + max(profile.axes[name].timeout_s for name in job.values),
+            move_timeout=MARGIN_S + max(profile.axes[name].longest_move_s for name in job.values),
             read_timeout=MARGIN_S + max(detector.timeout_s for detector in profile.detectors.values()),
         )
         step: Callable[[], Any] = lambda: self.RE(plan)  # noqa: E731 - the next thing to do with the RunEngine
@@ -307,6 +357,8 @@ class Engine:
         latched = self._is_latched()
         if latched is not None:
             raise RunStopped(f"Stop All is latched: {latched}")
+        if (found := self._safeguards.refusal()) is not None:
+            raise SetRefused(*found)
 
     def _take(self, name: str, document: Mapping[str, Any]) -> None:
         """Every document, in the RunEngine's event loop: onto the disk, then on its way. Raising fails the run."""

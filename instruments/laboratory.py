@@ -74,7 +74,9 @@ class Devices:
     `axes` are Movable, Readable and Stoppable; `detectors` Triggerable and Readable, each named like the detector in
     the profile (all from `bluesky.protocols`). `prepare_run` is called once before each run, outside the RunEngine's
     event loop, and may block. `is_connected` is called several times a second from another thread: it answers at once
-    from what is already known, never over the line. `is_moving` may ask the controller.
+    from what is already known, never over the line. `is_moving` may ask the controller. `signals` can be read at any
+    moment, from any thread or coroutine and beside a run: each has `read()`, plain or a coroutine function, which gives
+    a mapping with `value` and, in Unix seconds, `timestamp`.
     """
 
     axes: dict[str, Any]
@@ -83,6 +85,7 @@ class Devices:
     is_moving: Callable[[], bool] = field(default=lambda: False)
     close: Callable[[], None] = field(default=lambda: None)
     is_connected: Callable[[], bool] = field(default=lambda: True)
+    signals: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,140 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import math
-import numbers
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Code = Literal[
-    "limit.not_finite",
-    "limit.below",
-    "limit.above",
-    "limit.step",
-    "limit.not_allowed",
-    "limit.unknown",
-    "limit.type",
-]
+from athanor.instruments.bounds import Code, Limit, LimitViolation, SetRefused, unknown
 
+__all__ = ["Code", "Limit", "LimitViolation", "LimitedAxis", "SetRefused", "unknown"]
 
-class LimitViolation(ValueError):
-    """A set that was refused; nothing moved. `code` is stable, `limit` is the bound that was crossed."""
-
-    def __init__(self, code: Code, axis: str, value: Any, limit: Any, remedy: str) -> None:
-        self.code = code
-        self.axis = axis
-        self.value = value
-        self.limit = limit
-        self.remedy = remedy
-        super().__init__(f"{code}: {axis} = {_shown(value)} (limit: {limit}); {remedy}")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What one axis may be set to: an inclusive range or a list of values, in `unit`.
-
-    `largest_step` is the largest allowed distance from the current read-back, which is known to within `tolerance`.
-    """
-
-    minimum: float | None = None
-    maximum: float | None = None
-    allowed: tuple[float | int | str, ...] | None = None
-    largest_step: float | None = None
-    integer: bool = False
-    tolerance: float = 0.0
-    unit: str | None = None
-
-    def check(self, axis: str, value: Any) -> float | int | str:
-        """The value as a plain number or word if it may be set; otherwise raises `LimitViolation`.
-
-        What comes back, and nothing else, is what may be given to the device: a number type of the caller's own could
-        compare one way and convert another.
-        """
-        if self.allowed is not None and isinstance(self.allowed[0], str):
-            if not isinstance(value, str):
-                raise LimitViolation("limit.type", axis, value, list(self.allowed), "give one of the allowed words")
-            word = str.__str__(value)
-            if word not in self.allowed:
-                raise LimitViolation(
-                    "limit.not_allowed", axis, value, list(self.allowed), "give one of the allowed words"
-                )
-            return word
-        number = _number(axis, value)
-        if self.allowed is not None:
-            for option in self.allowed:
-                if option == number:
-                    return option
-            raise LimitViolation("limit.not_allowed", axis, value, list(self.allowed), "give one of the allowed values")
-        if self.minimum is None or self.maximum is None:
-            raise unknown(axis, value)
-        if number < self.minimum:
-            raise LimitViolation("limit.below", axis, value, self.minimum, f"give at least {self.minimum}")
-        if number > self.maximum:
-            raise LimitViolation("limit.above", axis, value, self.maximum, f"give at most {self.maximum}")
-        if self.integer:
-            if number != int(number):
-                raise LimitViolation("limit.type", axis, value, "whole numbers", "give a whole number")
-            return int(number)
-        return number
-
-    def check_step(self, axis: str, value: float | int | str, current: Any) -> None:
-        """Raises `LimitViolation` when the way from the read-back `current` to `value` is too long, or unknown."""
-        if self.largest_step is None or isinstance(value, str):
-            return
-        try:
-            here = _number(axis, current)
-        except LimitViolation as error:
-            raise LimitViolation(
-                "limit.step", axis, value, self.largest_step, f"the read-back is {_shown(current)}: restore it first"
-            ) from error
-        if not abs(value - here) <= self.largest_step + self.tolerance:
-            raise LimitViolation(
-                "limit.step", axis, value, self.largest_step, f"it stands at {here}: go there in smaller steps"
-            )
-
-
-def unknown(axis: str, value: Any) -> LimitViolation:
-    """The refusal of a set on an axis whose limits nobody stated."""
-    return LimitViolation("limit.unknown", axis, value, None, "state the axis's limits in the instrument's profile")
-
-
-def _number(axis: str, value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise LimitViolation("limit.type", axis, value, "numbers", "give a plain number")
-    try:
-        number = int(value) if isinstance(value, numbers.Integral) else float(value)
-    except OverflowError:  # a fraction beyond the floats
-        number = math.inf
-    if type(number) not in (int, float):
-        raise LimitViolation("limit.type", axis, value, "numbers", "give a plain number")
-    if isinstance(number, float) and not math.isfinite(number):
-        raise LimitViolation("limit.not_finite", axis, value, "finite numbers", "give a finite number")
-    return number
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        text = f"{type(value).__name__} too large to print"
-    return text if len(text) <= 80 else text[:77] + "..."
+LOOK_S = 0.1
+"""Seconds between two looks whether a waiting walk may go on."""
+REST_S = 0.02
+"""Seconds between two steps of a walk that has no rate."""
 
 
 class LimitedAxis:
     """Wraps any `Movable`, classic or asynchronous, and checks every set against `limit` before the device sees it.
 
-    `gate` is called immediately before each set reaches the device and raises to refuse it (the stop latch).
     Only what measuring needs is passed on; no other way to move the device is reachable through this object.
+
+    Args:
+        device: What is moved.
+        limit: What every set is held to; None refuses all.
+        gate: Called immediately before each set reaches the device; raises to refuse it (the stop latch).
+        interlocks: Awaited before each set, with the checks of limits behind it; raises to refuse it.
+        on_refused: Told the stable code of every set that was refused.
+        clock: Seconds that only ever grow.
     """
 
     parent = None
 
-    def __init__(self, device: Any, limit: Limit | None, gate: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        device: Any,
+        limit: Limit | None,
+        gate: Callable[[], None] | None = None,
+        *,
+        interlocks: Callable[[], Awaitable[None]] | None = None,
+        on_refused: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._device = device
         self._limit = limit
         self._gate = gate
+        self._interlocks = interlocks
+        self._on_refused = on_refused
+        self._clock = clock
+        self._sent: float | int | str | None = None
+        self._sent_at: float | None = None
+        self._let_through = 0.0  # how far from the read-back the last set was
+        self._stops = 0
+        self._is_stop_success = True
+        self._pending: set[int] = set()
 
     @property
     def name(self) -> str:
@@ -152,6 +72,11 @@ class LimitedAxis:
         """The device's hints for displays."""
         return getattr(self._device, "hints", {})
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a set of ours is under way."""
+        return bool(self._pending)
+
     def check_value(self, value: Any) -> float | int | str:
         """The plain value if a set to it is inside the limits, step aside; raises `LimitViolation`."""
         if self._limit is None:
@@ -161,36 +86,128 @@ class LimitedAxis:
     def set(self, value: Any) -> Any:
         """Move to `value`; the device's status. Raises `LimitViolation`, or what the gate raises; then nothing moves.
 
-        When the step must be measured over an asynchronous read-back, the refusal comes through the status instead.
+        When it takes an asynchronous read-back, an interlock or a walk, the refusal comes through the status instead.
+        """
+        try:
+            plain = self.check_value(value)
+            assert self._limit is not None
+            is_relative = self._limit.is_relative and not isinstance(plain, str)
+            here: Any = None
+            if self._interlocks is None and not (is_relative and self._limit.walk):
+                if not is_relative:
+                    return self._pass_on(plain)
+                here = self._readback()
+                if not inspect.isawaitable(here):
+                    return self._pass_on(plain, self._check_way(plain, here))
+        except Exception as error:
+            self._count(error)
+            raise
+        from ophyd_async.core import AsyncStatus
+
+        return AsyncStatus(self._set_later(plain, here, is_relative))
+
+    async def check_step(self, value: Any) -> None:
+        """Raises `LimitViolation` when `value` lies outside the limits, or too far from where the axis stands now.
+
+        A walk makes its own steps: then only the limits count.
         """
         plain = self.check_value(value)
         assert self._limit is not None
-        if self._limit.largest_step is not None and not isinstance(plain, str):
-            here = self._readback()
-            if inspect.isawaitable(here):
-                from ophyd_async.core import AsyncStatus
+        if self._limit.is_relative and not isinstance(plain, str) and not self._limit.walk:
+            self._check_way(plain, await self._where())
 
-                return AsyncStatus(self._set_after(here, plain))
-            self._limit.check_step(self.name, plain, here)
-        return self._pass_on(plain)
-
-    async def check_step(self, value: Any) -> None:
-        """Raises `LimitViolation` when `value` lies outside the limits or too far from where the axis stands now."""
-        plain = self.check_value(value)
+    async def _set_later(self, plain: float | int | str, here: Awaitable[Any] | None, is_relative: bool) -> None:
         assert self._limit is not None
-        if self._limit.largest_step is not None:
-            here = self._readback()
-            self._limit.check_step(self.name, plain, await here if inspect.isawaitable(here) else here)
+        stops = self._stops
+        try:
+            if is_relative and self._limit.walk:
+                assert not isinstance(plain, str)
+                await self._walk(plain, stops)
+            else:
+                way = 0.0
+                if is_relative:
+                    way = self._check_way(plain, await (here if here is not None else self._where()))
+                if self._interlocks is not None:
+                    await self._interlocks()
+                if not self._was_stopped(stops):
+                    await _finished(self._pass_on(plain, way))
+        except Exception as error:
+            self._count(error)
+            raise
 
-    async def _set_after(self, here: Awaitable[Any], plain: float | int | str) -> None:
+    async def _walk(self, plain: float | int, stops: int) -> None:
+        """Go there in steps, each no longer, and no sooner after the one before, than the limit allows."""
         assert self._limit is not None
-        self._limit.check_step(self.name, plain, await here)
-        await self._pass_on(plain)
+        rate = self._limit.largest_rate
+        # Nobody knows when the axis was last set before this session: the first step waits like every other.
+        since = self._sent_at if self._sent_at is not None else self._clock()
+        while True:
+            here = await self._where()
+            step = self._limit.next_step(self.name, plain, here)
+            due = since + abs(step - here) / rate if rate is not None else since
+            while not self._was_stopped(stops) and (left := due - self._clock()) > 0:
+                if self._gate is not None:
+                    self._gate()
+                await asyncio.sleep(min(left, LOOK_S))
+            if self._interlocks is not None:
+                await self._interlocks()
+            if self._was_stopped(stops):
+                return
+            # Waiting has taken time: it goes by where the axis stands now.
+            here = await self._where()
+            self._limit.check_step(self.name, self.check_value(step), here)
+            if rate is not None and abs(step - here) > rate * (self._clock() - since) * (1 + 1e-9):
+                continue
+            await _finished(self._pass_on(step))
+            assert self._sent_at is not None
+            since = self._sent_at
+            if step == plain or self._was_stopped(stops):
+                return
+            await asyncio.sleep(REST_S)
 
-    def _pass_on(self, plain: float | int | str) -> Any:
+    def _was_stopped(self, stops: int) -> bool:
+        """Whether somebody has stopped the axis since; raises when that stop was no success."""
+        if self._stops == stops:
+            return False
+        if not self._is_stop_success:
+            raise RuntimeError(f"{self.name} was stopped on its way")
+        return True
+
+    def _check_way(self, plain: float | int | str, here: Any) -> float:
+        """The way from the read-back `here`; raises `LimitViolation` when it is too long, or must be gone too fast."""
+        limit = self._limit
+        assert limit is not None and not isinstance(plain, str)
+        limit.check_step(self.name, plain, here)
+        way = limit.way(self.name, plain, here)
+        # What was let through once may be asked for again, such as after a pause: it is no faster for that.
+        if plain != self._sent or way > self._let_through + limit.tolerance:
+            elapsed = None if self._sent_at is None else self._clock() - self._sent_at
+            limit.check_rate(self.name, plain, here, elapsed)
+        return way
+
+    def _pass_on(self, plain: float | int | str, way: float = 0.0) -> Any:
         if self._gate is not None:
             self._gate()
-        return self._device.set(plain)
+        self._sent, self._sent_at, self._let_through = plain, self._clock(), way
+        status = self._device.set(plain)
+        if hasattr(status, "add_callback"):
+            self._pending.add(id(status))
+            status.add_callback(lambda *_: self._pending.discard(id(status)))
+        return status
+
+    def _count(self, error: Exception) -> None:
+        if self._on_refused is not None and isinstance(error, (LimitViolation, SetRefused)):
+            self._on_refused(error.code)
+
+    async def _where(self) -> Any:
+        here = self._readback()
+        return await here if inspect.isawaitable(here) else here
+
+    @property
+    def reader(self) -> Callable[[], Any]:
+        """What gives the read-back: a coroutine function when the device is asynchronous, else one that may block."""
+        ask = getattr(self._device, "locate", None) or getattr(self._device, "read", None)
+        return self._where if inspect.iscoroutinefunction(ask) else self._readback
 
     def _readback(self) -> Any:
         """The current read-back, or an awaitable of it; None when the device does not say."""
@@ -217,7 +234,9 @@ class LimitedAxis:
         return {"setpoint": here, "readback": here}
 
     def stop(self, success: bool = True) -> Any:
-        """Stop the device."""
+        """Stop the device, and a walk or a set that has not reached it yet."""
+        self._is_stop_success = success
+        self._stops += 1
         return self._device.stop(success=success)
 
     def read(self) -> Any:
@@ -243,6 +262,18 @@ class LimitedAxis:
     def unstage(self) -> Any:
         """Unstage the device if it can be staged."""
         return self._device.unstage() if hasattr(self._device, "unstage") else []
+
+
+async def _finished(status: Any) -> None:
+    """Wait until a status of either family is done; raises what it ended with."""
+    if inspect.isawaitable(status):
+        await status
+    elif hasattr(status, "add_callback"):
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+        status.add_callback(lambda *_: loop.call_soon_threadsafe(over.set))
+        await over.wait()
+        if (error := status.exception(timeout=0)) is not None:
+            raise error
 
 
 def _pick(answer: Any, pick: Callable[[Any], Any]) -> Any:

@@ -10,6 +10,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 
+from athanor.instruments.bounds import LimitViolation, SetRefused
 from athanor.instruments.laboratory import InstrumentLost, ProcessFailed
 from athanor.instruments.words import ABORTED, LOST
 
@@ -39,10 +40,12 @@ def describe(error: BaseException) -> str:
         if isinstance(cause, InstrumentLost):
             return f"{LOST}{cause}"
     for cause in chain:
-        if isinstance(cause, RunStopped):
+        if isinstance(cause, (RunStopped, SetRefused)):  # it says nothing of the point that was to be measured
             return f"{ABORTED}{cause}"
         if isinstance(cause, ProcessFailed):
             return f"process failed: {cause.reason}"
+        if isinstance(cause, LimitViolation):
+            return str(cause)
     for cause in chain:
         if not isinstance(cause, FailedStatus):
             return f"{type(cause).__name__}: {cause}"

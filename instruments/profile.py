@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from athanor.instruments.bounds import PACE_S, Limit
+from athanor.instruments.expressions import NAME as PLAIN
+from athanor.instruments.expressions import Kind
+from athanor.instruments.interlocks import InterlockSpec, LiveSpec, faults
 from athanor.instruments.laboratory import WIRED
-from athanor.instruments.limits import Limit
 from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, PrepareWiring, disagreements
 from athanor.instruments.yaml_tree import line_of, plain
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+WATCH_S = 0.2
+"""Seconds between two looks at the interlocks while a run goes on."""
 
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Value = bool | int | Finite | str  # bool first, so that it is seen and refused, not taken for a number
@@ -53,8 +60,10 @@ class AxisSpec(Part):
     """One knob: its unit and its limits.
 
     `minimum` and `maximum` are inclusive, `largest_step` is the largest distance from the current read-back, all in
-    `unit`; `allowed` lists the only values instead. `tolerance` (in `unit`) is how near the read-back must come.
-    `settle_s` and `timeout_s` are seconds. An axis with neither range nor list is never moved.
+    `unit`; `allowed` lists the only values instead. `largest_rate` (`unit` per second) is the fastest that the device
+    may be asked to go; with `walk` what is farther or faster is gone in steps instead of refused. `tolerance` (in
+    `unit`) is how near the read-back must come. `settle_s` and `timeout_s` are seconds, the latter for one motion, on a
+    walk for each step. An axis with neither range nor list is never moved.
     """
 
     unit: str | None = None
@@ -63,6 +72,9 @@ class AxisSpec(Part):
     integer: bool = False
     allowed: tuple[Value, ...] | None = None
     largest_step: Annotated[Finite, Field(gt=0)] | None = None
+    # Left out when not given: a profile written down before they existed stays the same profile.
+    largest_rate: Annotated[Finite, Field(gt=0)] | None = Field(default=None, exclude_if=lambda rate: rate is None)
+    walk: bool = Field(default=False, exclude_if=lambda walk: not walk)
     tolerance: Annotated[Finite, Field(ge=0)] = 0.0
     settle_s: Annotated[Finite, Field(ge=0)] = 0.0
     timeout_s: Annotated[Finite, Field(gt=0)] = 10.0
@@ -92,7 +104,26 @@ class AxisSpec(Part):
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}; swap them")
         if self.allowed and isinstance(self.allowed[0], str) and self.largest_step is not None:
             raise ValueError("words have no distance; remove largest_step")
+        if self.allowed and isinstance(self.allowed[0], str) and self.largest_rate is not None:
+            raise ValueError("words have no rate; remove largest_rate")
+        if self.walk and self.minimum is None:
+            raise ValueError("walk needs a range to walk through; give minimum and maximum, or remove walk")
+        if self.walk and self.largest_step is None and self.largest_rate is None:
+            raise ValueError("walk has no step; give largest_step, largest_rate or both")
+        if self.walk and self.integer and self.largest_step is not None and self.largest_step < 1:
+            raise ValueError("a walk through whole numbers makes steps of 1 or more; correct largest_step")
         return self
+
+    @property
+    def longest_move_s(self) -> float:
+        """Seconds that a move from one end to the other may take, step by step when the axis walks."""
+        if not self.walk or self.minimum is None or self.maximum is None:
+            return self.timeout_s
+        rate = self.largest_rate
+        step = self.largest_step if self.largest_step is not None else (rate or math.inf) * PACE_S
+        span = self.maximum - self.minimum
+        steps = math.ceil(span / (max(1.0, math.floor(step)) if self.integer else step)) + 1
+        return steps * self.timeout_s + (0.0 if rate is None else 2 * span / rate)
 
     def limit(self) -> Limit | None:
         """The limit every set on this axis is held to; None when no limit is known."""
@@ -106,6 +137,9 @@ class AxisSpec(Part):
             largest_step=self.largest_step,
             tolerance=self.tolerance,
             unit=self.unit,
+            largest_rate=self.largest_rate,
+            move_s=self.timeout_s,
+            walk=self.walk,
         )
 
 
@@ -126,8 +160,10 @@ class OutcomeSpec(Part):
 class Profile(Part):
     """An instrument as people describe it.
 
-    `controllers` and `devices` say how a wired instrument is reached; an instrument with a laboratory of its own has
-    neither. `prepare` is what the controllers are told before each run, in this order.
+    `signals` can be read at any moment; `interlocks` say what must hold of them and of the axes' read-backs, judged at
+    every set and every `watch_s` seconds while a run goes on. `controllers` and `devices` say how a wired instrument is
+    reached; an instrument with a laboratory of its own has neither. `prepare` is what the controllers are told before
+    each run, in this order.
     """
 
     name: str
@@ -142,6 +178,9 @@ class Profile(Part):
     devices: dict[str, DeviceWiring] = Field(default_factory=dict)
     # Left out when there is none: a profile written down before it existed stays the same profile.
     prepare: dict[str, PrepareWiring] = Field(default_factory=dict, exclude_if=lambda prepare: not prepare)
+    signals: dict[str, LiveSpec] = Field(default_factory=dict, exclude_if=lambda signals: not signals)
+    interlocks: tuple[InterlockSpec, ...] = Field(default=(), exclude_if=lambda interlocks: not interlocks)
+    watch_s: Annotated[Finite, Field(gt=0, le=1, exclude_if=lambda watch_s: watch_s == WATCH_S)] = WATCH_S
 
     @field_validator("name", "laboratory")
     @classmethod
@@ -150,7 +189,7 @@ class Profile(Part):
             raise ValueError(f"{name!r} is not a plain name; use a letter, then letters, digits, dot, dash, underscore")
         return name
 
-    @field_validator("axes", "detectors", "outcomes", "controllers", "devices", "prepare")
+    @field_validator("axes", "detectors", "outcomes", "controllers", "devices", "prepare", "signals")
     @classmethod
     def _plain_keys(cls, parts: dict[str, Any]) -> dict[str, Any]:
         for name in parts:
@@ -177,14 +216,42 @@ class Profile(Part):
     def _wiring(self, info: ValidationInfo) -> Profile:
         units = {name: axis.unit for name, axis in self.axes.items()}
         signals = {name: detector.signals for name, detector in self.detectors.items()}
-        found = list(disagreements(self.controllers, self.devices, units, signals, self.prepare))
+        used = {signal.controller for signal in self.signals.values() if signal.controller is not None}
+        measured = {name for detector in self.detectors.values() for name in detector.signals}
+        found: list[tuple[tuple[Any, ...], str, str]] = []
+        found.extend(disagreements(self.controllers, self.devices, units, signals, self.prepare, used))
+        found.extend(self._unreadable())
+        found.extend(faults(self.interlocks, self.live(), measured))
         if self.laboratory == WIRED and not self.devices:
             found.append((("laboratory",), "nothing says how a wired instrument is reached", "add `devices:`"))
         if found and isinstance(info.context, list):
             info.context.extend(found)  # for who wants each with its line
         elif found:
-            raise ValueError("; ".join(f"{'.'.join(place)}: {detail}; {remedy}" for place, detail, remedy in found))
+            raise ValueError(
+                "; ".join(f"{'.'.join(map(str, place))}: {detail}; {remedy}" for place, detail, remedy in found)
+            )
         return self
+
+    def _unreadable(self) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+        """What is wrong with the signals, each as (place in the profile, what is wrong, what puts it right)."""
+        for name, signal in self.signals.items():
+            if name in self.axes:
+                yield ("signals", name), "an axis has that name, whose read-back is live already", "rename it"
+            if signal.controller is None and self.laboratory == WIRED:
+                yield ("signals", name), "nothing says where it is read", "give `controller:` and `read:`"
+            elif signal.controller is not None and signal.controller not in self.controllers:
+                known = ", ".join(self.controllers) or "none is given"
+                said = f"there is no controller {signal.controller!r}"
+                yield ("signals", name, "controller"), said, f"use one of: {known}"
+
+    def live(self) -> dict[str, Kind]:
+        """What an interlock may speak of, and what each of it is: the axes' read-backs, and the signals."""
+        kinds: dict[str, Kind] = {
+            name: "word" if axis.allowed and isinstance(axis.allowed[0], str) else "number"
+            for name, axis in self.axes.items()
+        }
+        kinds |= {name: signal.kind for name, signal in self.signals.items()}
+        return {name: kind for name, kind in kinds.items() if PLAIN.fullmatch(name)}
 
     def limits(self) -> dict[str, Limit | None]:
         """The limit of every axis, by name."""
@@ -226,7 +293,7 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
         field = ".".join(str(part) for part in _named(tree, location))
         return ProfileProblem(source=source, line=line_of(tree, location), field=field, detail=detail, remedy=remedy)
 
-    wiring: list[tuple[tuple[str, ...], str, str]] = []
+    wiring: list[tuple[tuple[Any, ...], str, str]] = []
     try:
         profile = Profile.model_validate(plain(tree), context=wiring)
     except ValidationError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 LOST = "instrument lost: "
 """How the reason of a run begins whose hardware went away: its outcome is unknown."""
 
@@ -13,15 +15,20 @@ FINISHED = frozenset({"completed", "failed", "aborted", "stopped_early", "in_dou
 
 TRANSIENT = frozenset(
     {
+        "config.changed",
         "instrument.busy",
         "instrument.lost",
         "instrument.starting",
+        "interlock.stale",
+        "interlock.tripped",
+        "interlock.unknown",
         "ledger.unavailable",
         "recovery.missing",
         "spool.failed",
         "worker.error",
         "worker.parked",
         "worker.stopping",
+        "writes.off",
         "lease.fenced",
         "already_started",
         "intent.unknown",
@@ -43,3 +50,21 @@ class Refused(Exception):
     def final(self) -> bool:
         """Whether the refusal concerns the experiment itself, so that it will not be dispatched again."""
         return self.code not in TRANSIENT
+
+
+class Tally:
+    """How often each stable code was refused with, since this process began. For any thread."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def add(self, code: str) -> None:
+        """Count one more."""
+        with self._guard:
+            self._counts[code] = self._counts.get(code, 0) + 1
+
+    def counts(self) -> dict[str, int]:
+        """The counts by code."""
+        with self._guard:
+            return dict(sorted(self._counts.items()))

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from athanor.instruments.deadlines import spawn
 from athanor.instruments.keeper import RecoveryKeeper
 from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load
 from athanor.instruments.latch import Latch
+from athanor.instruments.safeguards import Safeguards
 from athanor.instruments.spool import Backlog, Ending
 from athanor.instruments.wire import BEAT_S, Connection, Message, Server, refusal
 from athanor.instruments.words import LOST, Refused
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WARM = ("athanor.instruments.dispatch", "athanor.instruments.writer", "athanor.memory.ledger")
 WATCH_S = 0.1
 LEAVE_S = 5.0
 """Seconds for the ledger to take what is spooled when the worker leaves; the rest stays in the spool."""
@@ -49,6 +52,7 @@ class Worker:
 
     def __init__(self, place: InstrumentPlace, ledger_url: str, gate_key: Path) -> None:
         self.place = place
+        self.safeguards = Safeguards(place)
         self.config = Config.read(place)
         self.profile = self.config.profile
         settle_control_layer(self.profile)
@@ -78,7 +82,7 @@ class Worker:
     def open(self) -> None:
         """Connect everything. Raises `InstrumentUnavailable` and whatever else makes the instrument unusable."""
         # Imports take longest here: they go on while the laboratory's controller starts.
-        warm = spawn(self._warm, "warm")
+        warm = spawn(lambda: [import_module(name) for name in WARM], "warm")
         self._laboratory = load(self.profile.laboratory)
         self._laboratory.start(self.place, self.config.options)
         self.recovery.start()
@@ -89,7 +93,7 @@ class Worker:
         from athanor.memory.signing import load_public
 
         public = load_public(self._gate_key)
-        self._engine = Engine(self.profile, self._on_engine, self._latched)
+        self._engine = Engine(self.profile, self._on_engine, self._latched, self.safeguards)
         self._devices = self._laboratory.connect(self.place, self.config.options)
         self._engine.attach(self._devices)
         backlog = Backlog()
@@ -100,11 +104,6 @@ class Worker:
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self._set_state("parked" if self._parked else "idle")
-
-    def _warm(self) -> None:
-        import athanor.instruments.dispatch
-        import athanor.instruments.writer
-        import athanor.memory.ledger  # noqa: F401
 
     def serve(self, idle_s: float | None, lock: int) -> None:
         """Serve until told to end, or the hardware or the instrument's folder is gone.
@@ -159,6 +158,7 @@ class Worker:
             "recovery": self.recovery.missing,
             "ledger": self._writer.trouble if self._writer is not None else None,
             "unstored": dict(self._writer.unstored) if self._writer is not None else {},
+            **self.safeguards.facts(),
             "t": time.time(),
         }
 
@@ -324,22 +324,22 @@ class Worker:
         intent, epoch = message.get("intent"), message.get("epoch")
         if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
             raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
-        engine = self._ready()
-        aborts = engine.count_aborts()
+        aborts = self._ready().count_aborts()
         dispatcher = self._dispatcher
         assert dispatcher is not None
-        if self._parked:
-            raise Refused("worker.parked", f"{self.place.name} is parked")
-        if self.recovery.missing is not None:
-            raise Refused("recovery.missing", self.recovery.missing)
 
         def work() -> None:
             identity = message.get("id")
             try:
+                if self._parked:
+                    raise Refused("worker.parked", f"{self.place.name} is parked")
+                if self.recovery.missing is not None:
+                    raise Refused("recovery.missing", self.recovery.missing)
                 experiment = dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))
                 connection.send({"id": identity, "ok": True, "started": experiment, **self.facts()})
             except Refused as error:
                 log.info("refused %s: %s", intent, error)
+                self.safeguards.tally.add(error.code)
                 connection.send(refusal(identity, error))
             except Exception as error:
                 log.exception("a dispatch ended in an unforeseen way")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from athanor.console.cli import failures, ledger, look, output, safety, sandbox, start, supervise
+from athanor.console.cli import failures, instruments, ledger, look, output, safety, sandbox, start, supervise
 
 EPILOG = (
     "Exit codes: 0 done · 1 refused or failed, with the reason · 2 used wrongly · 3 the campaign is paused. "
@@ -50,6 +50,7 @@ supervise.add_to(app)
 safety.add_to(app)
 look.add_to(app)
 ledger.add_to(app)
+instruments.add_to(app)
 sandbox.add_to(app)
 
 

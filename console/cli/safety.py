@@ -47,7 +47,7 @@ def reset_stop(
     """
     if not reason.strip():
         raise typer.BadParameter("say why it is safe to go on", param_hint="--reason")
-    latched = {place.name: place for place in _places(ledger) if _is_engaged(place)}
+    latched = {place.name: place for place in known_places(ledger) if _is_engaged(place)}
     if instrument is not None:
         latched = {name: place for name, place in latched.items() if name == instrument}
     if not latched:
@@ -70,7 +70,7 @@ def _is_engaged(place: InstrumentPlace) -> bool:
     return bool(Latch(place).read().engaged)
 
 
-def _places(ledger: str | None) -> list[InstrumentPlace]:
+def known_places(ledger: str | None) -> list[InstrumentPlace]:
     """Every instrument we can know of: beside the chosen ledger, in the home, and those that are running."""
     from athanor.memory import places
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -13,12 +14,24 @@ from ophyd_async.core import Device
 
 from athanor.instruments.laboratory import Devices, RunContext
 from athanor.instruments.profile import Profile
-from athanor.instruments.protocols.client import Client
+from athanor.instruments.protocols.client import BadQuality, Client
 from athanor.instruments.protocols.devices import MARGIN_S, Wire, WiredAxis, WiredDetector
 from athanor.instruments.protocols.wired import Faults, client_class
 from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
 
 CLOSE_S = 2.0
+
+
+class LiveWire:
+    """A signal that interlocks read at any moment."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def read(self) -> dict[str, Any]:
+        """Its value now, with the controller's own time. Raises `SignalError`."""
+        reading = await self._wire.read()
+        return {"value": reading.value, "timestamp": reading.timestamp}
 
 
 class Wired:
@@ -29,13 +42,15 @@ class Wired:
         self._clients: dict[str, Client] = {}
         self._failures: dict[str, BaseException] = {}
         self._made: dict[str, Any] = {}
+        self._live: dict[str, LiveWire] = {}
 
     async def connect(self) -> None:
         """Build and connect everything, or raise `Faults` with all that failed and close what was open."""
         try:
             self._make_clients()
             await self._each({f"controller {name}": self._open(name) for name in self._clients})
-            await self._each({f"device {name}": self._make(name) for name in self._profile.devices})
+            making = {f"device {name}": self._make(name) for name in self._profile.devices}
+            await self._each({**making, **{f"signal {name}": self._tap(name) for name in self._profile.signals}})
             if self._failures:
                 raise Faults(self._profile.name, self._failures)
         except BaseException:
@@ -83,6 +98,16 @@ class Wired:
             await device.probe()
         self._made[name] = device
 
+    async def _tap(self, name: str) -> None:
+        spec = self._profile.signals[name]
+        client = self._clients.get(spec.controller or "")
+        if client is None or not client.is_connected:
+            return
+        live = LiveWire(Wire(client, spec.wire().named("signals", name), spec.reply_s))
+        with suppress(BadQuality):
+            await live.read()
+        self._live[name] = live
+
     async def _make_class(self, name: str, wiring: ClassWiring) -> Any:
         module, _, attribute = wiring.entry.partition(":")
         kind = getattr(import_module(module), attribute)
@@ -112,6 +137,7 @@ class Wired:
             is_moving=lambda: bool(call_in_bluesky_event_loop(self._is_moving())),
             close=lambda: call_in_bluesky_event_loop(self.close(), timeout=CLOSE_S + MARGIN_S),
             is_connected=self._is_connected,
+            signals=dict(self._live),
         )
 
     async def _prepare(self, run: RunContext) -> None:

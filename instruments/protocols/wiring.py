@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -193,6 +193,7 @@ def disagreements(
     axes: Mapping[str, str | None],
     detectors: Mapping[str, Mapping[str, str | None]],
     prepare: Mapping[str, PrepareWiring],
+    others: Collection[str] = (),
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """What in the sections does not fit together, each as (place in the profile, what is wrong, what puts it right).
 
@@ -202,6 +203,7 @@ def disagreements(
         axes: the unit of every axis.
         detectors: of every detector, the unit of every signal.
         prepare: the section `prepare:`.
+        others: controllers that something else uses.
     """
     known = ", ".join(controllers) or "none is given"
     for name, told in prepare.items():
@@ -245,7 +247,7 @@ def disagreements(
                     said = f"it gives {signal.unit}, the detector's signal is in {unit or 'no unit'}"
                     yield (*place, "signals", signal_name, "unit"), said, CONVERT
     used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
-    used |= {told.controller for told in prepare.values()}
+    used |= {told.controller for told in prepare.values()} | set(others)
     for name in controllers:
         if name not in used:
             yield ("controllers", name), f"no device uses controller {name}", "remove it or wire a device to it"
