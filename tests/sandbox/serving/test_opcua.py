@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from tests.sandbox.serving.behaviours import Behaviours, connect, engine, serve
+
+__all__ = ["connect", "engine", "serve"]
+
+
+class TestOpcua(Behaviours):
+    protocol = "opcua"
