@@ -356,7 +356,7 @@ class Engine:
             raise RunStopped(job.ends)
         latched = self._is_latched()
         if latched is not None:
-            raise RunStopped(f"Stop All is latched: {latched}")
+            raise SetRefused("latch.engaged", f"Stop All is latched: {latched}")
         if (found := self._safeguards.refusal()) is not None:
             raise SetRefused(*found)
 

@@ -18,6 +18,18 @@ REST_S = 0.02
 """Seconds between two steps of a walk that has no rate."""
 
 
+class _Order:
+    """One set on its way to the device; `why` says what ended it before its time, None for a stop that was no fault."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.why: str | None = None
+
+    def end(self, why: str | None) -> None:
+        if not self.is_over:
+            self.is_over, self.why = True, why
+
+
 class LimitedAxis:
     """Wraps any `Movable`, classic or asynchronous, and checks every set against `limit` before the device sees it.
 
@@ -53,8 +65,7 @@ class LimitedAxis:
         self._sent: float | int | str | None = None
         self._sent_at: float | None = None
         self._let_through = 0.0  # how far from the read-back the last set was
-        self._stops = 0
-        self._is_stop_success = True
+        self._order = _Order()
         self._pending: set[int] = set()
 
     @property
@@ -91,6 +102,8 @@ class LimitedAxis:
         try:
             plain = self.check_value(value)
             assert self._limit is not None
+            self._order.end("sent elsewhere")
+            order = self._order = _Order()
             is_relative = self._limit.is_relative and not isinstance(plain, str)
             here: Any = None
             if self._interlocks is None and not (is_relative and self._limit.walk):
@@ -104,7 +117,7 @@ class LimitedAxis:
             raise
         from ophyd_async.core import AsyncStatus
 
-        return AsyncStatus(self._set_later(plain, here, is_relative))
+        return AsyncStatus(self._set_later(plain, here, is_relative, order))
 
     async def check_step(self, value: Any) -> None:
         """Raises `LimitViolation` when `value` lies outside the limits, or too far from where the axis stands now.
@@ -116,26 +129,27 @@ class LimitedAxis:
         if self._limit.is_relative and not isinstance(plain, str) and not self._limit.walk:
             self._check_way(plain, await self._where())
 
-    async def _set_later(self, plain: float | int | str, here: Awaitable[Any] | None, is_relative: bool) -> None:
+    async def _set_later(
+        self, plain: float | int | str, here: Awaitable[Any] | None, is_relative: bool, order: _Order
+    ) -> None:
         assert self._limit is not None
-        stops = self._stops
         try:
             if is_relative and self._limit.walk:
                 assert not isinstance(plain, str)
-                await self._walk(plain, stops)
+                await self._walk(plain, order)
             else:
                 way = 0.0
                 if is_relative:
                     way = self._check_way(plain, await (here if here is not None else self._where()))
                 if self._interlocks is not None:
                     await self._interlocks()
-                if not self._was_stopped(stops):
+                if not self._is_over(order):
                     await _finished(self._pass_on(plain, way))
         except Exception as error:
             self._count(error)
             raise
 
-    async def _walk(self, plain: float | int, stops: int) -> None:
+    async def _walk(self, plain: float | int, order: _Order) -> None:
         """Go there in steps, each no longer, and no sooner after the one before, than the limit allows."""
         assert self._limit is not None
         rate = self._limit.largest_rate
@@ -145,13 +159,13 @@ class LimitedAxis:
             here = await self._where()
             step = self._limit.next_step(self.name, plain, here)
             due = since + abs(step - here) / rate if rate is not None else since
-            while not self._was_stopped(stops) and (left := due - self._clock()) > 0:
+            while not self._is_over(order) and (left := due - self._clock()) > 0:
                 if self._gate is not None:
                     self._gate()
                 await asyncio.sleep(min(left, LOOK_S))
             if self._interlocks is not None:
                 await self._interlocks()
-            if self._was_stopped(stops):
+            if self._is_over(order):
                 return
             # Waiting has taken time: it goes by where the axis stands now.
             here = await self._where()
@@ -161,17 +175,15 @@ class LimitedAxis:
             await _finished(self._pass_on(step))
             assert self._sent_at is not None
             since = self._sent_at
-            if step == plain or self._was_stopped(stops):
+            if step == plain or self._is_over(order):
                 return
             await asyncio.sleep(REST_S)
 
-    def _was_stopped(self, stops: int) -> bool:
-        """Whether somebody has stopped the axis since; raises when that stop was no success."""
-        if self._stops == stops:
-            return False
-        if not self._is_stop_success:
-            raise RuntimeError(f"{self.name} was stopped on its way")
-        return True
+    def _is_over(self, order: _Order) -> bool:
+        """Whether something has ended the order; raises unless that was a stop which counts as success."""
+        if order.is_over and order.why is not None:
+            raise RuntimeError(f"{self.name} was {order.why} on its way")
+        return order.is_over
 
     def _check_way(self, plain: float | int | str, here: Any) -> float:
         """The way from the read-back `here`; raises `LimitViolation` when it is too long, or must be gone too fast."""
@@ -235,8 +247,7 @@ class LimitedAxis:
 
     def stop(self, success: bool = True) -> Any:
         """Stop the device, and a walk or a set that has not reached it yet."""
-        self._is_stop_success = success
-        self._stops += 1
+        self._order.end(None if success else "stopped")
         return self._device.stop(success=success)
 
     def read(self) -> Any:

@@ -37,9 +37,9 @@ class Safeguards:
         return self._guard.refusal() if self._guard is not None else None
 
     def facts(self) -> dict[str, Any]:
-        """Why nothing may be set, and how often something was refused, by code."""
+        """Why nothing may be set, or None. Reads the disk: not for a heartbeat."""
         found = self.refusal()
-        return {"writes": None if found is None else f"{found[0]}: {found[1]}", "refusals": self.tally.counts()}
+        return {"writes": None if found is None else f"{found[0]}: {found[1]}"}
 
     def call_stop_all(self, reason: str) -> None:
         """Ask the recovery process for Stop All. It ends whatever does not end by itself, this process included."""

@@ -158,7 +158,7 @@ class Worker:
             "recovery": self.recovery.missing,
             "ledger": self._writer.trouble if self._writer is not None else None,
             "unstored": dict(self._writer.unstored) if self._writer is not None else {},
-            **self.safeguards.facts(),
+            "refusals": self.safeguards.tally.counts(),
             "t": time.time(),
         }
 
@@ -226,7 +226,7 @@ class Worker:
         """Answer one request, in the connection's own thread, without waiting for anything."""
         verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
             "hello": self._hello,
-            "status": lambda _, __: self.facts(),
+            "status": lambda _, __: {**self.facts(), **self.safeguards.facts()},
             "dispatch": self._dispatch,
             "abort": self._abort,
             "pause": self._pause,
@@ -250,6 +250,7 @@ class Worker:
             "simulated": self.profile.simulated,
             "is_latched": self.latch.read().engaged,
             "axes": list(self.profile.axes),
+            **self.safeguards.facts(),
             **self.facts(),
         }
 
@@ -270,8 +271,7 @@ class Worker:
         if latched:
             # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
             self.latch.hold(reason, str(message.get("by") or "Stop All"))
-        running = self._engine.abort(reason) if self._engine is not None else False
-        return {"running": running, "latched": latched, **self.facts()}
+        return {"running": self._engine is not None and self._engine.abort(reason), "latched": latched, **self.facts()}
 
     def _pause(self, _: Connection, __: Message) -> Message:
         self._ready().pause()
