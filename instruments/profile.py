@@ -177,7 +177,7 @@ class Profile(Part):
     controllers: dict[str, ControllerSpec] = Field(default_factory=dict)
     devices: dict[str, DeviceWiring] = Field(default_factory=dict)
     # Left out when there is none: a profile written down before it existed stays the same profile.
-    prepare: dict[str, PrepareWiring] = Field(default_factory=dict, exclude_if=lambda prepare: not prepare)
+    prepare: tuple[PrepareWiring, ...] = Field(default=(), exclude_if=lambda prepare: not prepare)
     signals: dict[str, LiveSpec] = Field(default_factory=dict, exclude_if=lambda signals: not signals)
     interlocks: tuple[InterlockSpec, ...] = Field(default=(), exclude_if=lambda interlocks: not interlocks)
     watch_s: Annotated[Finite, Field(gt=0, le=1, exclude_if=lambda watch_s: watch_s == WATCH_S)] = WATCH_S
@@ -189,7 +189,7 @@ class Profile(Part):
             raise ValueError(f"{name!r} is not a plain name; use a letter, then letters, digits, dot, dash, underscore")
         return name
 
-    @field_validator("axes", "detectors", "outcomes", "controllers", "devices", "prepare", "signals")
+    @field_validator("axes", "detectors", "outcomes", "controllers", "devices", "signals")
     @classmethod
     def _plain_keys(cls, parts: dict[str, Any]) -> dict[str, Any]:
         for name in parts:

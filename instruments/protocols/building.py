@@ -142,8 +142,8 @@ class Wired:
 
     async def _prepare(self, run: RunContext) -> None:
         """Tell the controllers of a run, one thing after the other. Raises `SignalError`."""
-        for name, told in self._profile.prepare.items():
-            wire = Wire(self._clients[told.controller], told.signal.named("prepare", name), told.reply_s)
+        for told in self._profile.prepare:
+            wire = Wire(self._clients[told.controller], told.signal.named("prepare", ""), told.reply_s)
             await wire.write(told.render(run))
 
     def _is_connected(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -192,9 +192,9 @@ def disagreements(
     devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring],
     axes: Mapping[str, str | None],
     detectors: Mapping[str, Mapping[str, str | None]],
-    prepare: Mapping[str, PrepareWiring],
+    prepare: Sequence[PrepareWiring],
     others: Collection[str] = (),
-) -> Iterator[tuple[tuple[str, ...], str, str]]:
+) -> Iterator[tuple[tuple[int | str, ...], str, str]]:
     """What in the sections does not fit together, each as (place in the profile, what is wrong, what puts it right).
 
     Args:
@@ -206,9 +206,10 @@ def disagreements(
         others: controllers that something else uses.
     """
     known = ", ".join(controllers) or "none is given"
-    for name, told in prepare.items():
+    for number, told in enumerate(prepare):
         if told.controller not in controllers:
-            yield ("prepare", name, "controller"), f"there is no controller {told.controller!r}", f"use one of: {known}"
+            said = f"there is no controller {told.controller!r}"
+            yield ("prepare", number, "controller"), said, f"use one of: {known}"
     if not devices and not controllers:
         return
     for name in [*axes, *detectors]:
@@ -247,7 +248,7 @@ def disagreements(
                     said = f"it gives {signal.unit}, the detector's signal is in {unit or 'no unit'}"
                     yield (*place, "signals", signal_name, "unit"), said, CONVERT
     used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
-    used |= {told.controller for told in prepare.values()} | set(others)
+    used |= {told.controller for told in prepare} | set(others)
     for name in controllers:
         if name not in used:
             yield ("controllers", name), f"no device uses controller {name}", "remove it or wire a device to it"

@@ -87,15 +87,15 @@ def _tree(server: Server, address: str) -> dict[str, Any]:
             }
         },
         "devices": _devices(server),
-        "prepare": {
-            name: {
+        "prepare": [
+            {
                 "controller": CONTROLLER,
                 "signal": _flow(_write_only(server.signal(station.points[RUN, name]))),
                 "value": f"{{{name}}}" if name in TOLD else 1,
                 "reply_s": REPLY_S,
             }
             for name in [*TOLD, "begin"]
-        },
+        ],
     }
 
 

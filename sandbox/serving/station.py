@@ -63,7 +63,7 @@ class Detector:
     taken: dict[str, Answer] = field(default_factory=dict)
     is_done: bool = True
     status: str = "nothing was measured yet"
-    task: asyncio.Task[None] | None = None
+    number: int = 0
 
 
 class Station:
@@ -79,6 +79,7 @@ class Station:
         self.on_measured: Callable[[], None] = lambda: None
         self.is_reduced_on_board = any(signal.length for signal in core.physics.signals)
         self.detectors = {name: Detector(name, signals) for name, signals in self._signals().items()}
+        self._measuring: set[asyncio.Task[None]] = set()
         self._targets: dict[str, Value] = {axis.name: axis.rest for axis in core.physics.axes}
         self._told: dict[str, Value] = {name: "" if kind == "str" else 0 for name, kind in TOLD.items()}
         self.points: dict[tuple[str, str], Point] = {}
@@ -187,30 +188,33 @@ class Station:
 
     def _trigger(self, detector: Detector, client: Client, _: Any) -> None:
         measuring = self.core.trigger(client, {"detector": detector.name})
-        if detector.task is not None:
-            detector.task.cancel()  # whoever asked for that one has asked anew
-        detector.task = None
+        detector.number += 1  # one that is still under way gives nothing any more: who asked for it has asked anew
         detector.taken = {}
         detector.is_done = False
         detector.status = "measuring"
         if measuring is not None:
-            detector.task = asyncio.ensure_future(self._measure(detector, client, measuring))
+            task = asyncio.ensure_future(self._measure(detector, detector.number, client, measuring))
+            self._measuring.add(task)
+            task.add_done_callback(self._measuring.discard)
         self.on_measured()
 
-    async def _measure(self, detector: Detector, client: Client, measuring: Awaitable[Mapping[str, Any]]) -> None:
+    async def _measure(
+        self, detector: Detector, number: int, client: Client, measuring: Awaitable[Mapping[str, Any]]
+    ) -> None:
         try:
             readings = (await measuring)["readings"]
             values = self._reduced(readings) if self.is_reduced_on_board else readings
         except (Refusal, ReductionFailed) as error:
             if isinstance(error, Refusal):
                 self.core.refused(client, error)
-            detector.status = error.detail if isinstance(error, Refusal) else str(error)
-            taken = dict.fromkeys(detector.signals, Answer(None, detector.status, time.time()))
+            status = error.detail if isinstance(error, Refusal) else str(error)
+            taken = dict.fromkeys(detector.signals, Answer(None, status, time.time()))
         else:
-            detector.status = "measured"
+            status = "measured"
             taken = {name: _answer(name, float(values[name])) for name in detector.signals}
-        detector.taken = taken
-        detector.is_done = True
+        if number != detector.number:
+            return
+        detector.taken, detector.status, detector.is_done = taken, status, True
         self.on_measured()
 
     def _reduced(self, readings: Readings) -> dict[str, float]:

@@ -129,38 +129,39 @@ def test_a_wired_instrument_without_wires_is_refused() -> None:
 
 PREPARE = """
 prepare:
-  run: {controller: oven, signal: {write: "RUN {value}", type: int}, value: "{ordinal}"}
-  seed: {controller: oven, signal: {write: "SEED {value}"}, value: "{seed}"}
-  file: {controller: oven, signal: {write: "FILE {value}", type: str}, value: "{experiment}-{replicates}.dat"}
-  begin: {controller: oven, signal: {write: "BEGIN {value}", type: bool}, value: true}
+  - {controller: oven, signal: {write: "RUN {value}", type: int}, value: "{ordinal}"}
+  - {controller: oven, signal: {write: "SEED {value}"}, value: "{seed}"}
+  - {controller: oven, signal: {write: "FILE {value}", type: str}, value: "{experiment}-{replicates}.dat"}
+  - {controller: oven, signal: {write: "BEGIN {value}", type: bool}, value: true}
 """
 
 
 def test_what_a_controller_is_told_names_the_run() -> None:
     run = RunContext(intent="i", experiment="{seed}", ordinal=3, seed=7, replicates=2)
-    told = {name: part.render(run) for name, part in parse_profile(PROFILE + PREPARE).prepare.items()}
-    assert told == {"run": 3, "seed": 7, "file": "{seed}-2.dat", "begin": True}
-    assert list(told) == ["run", "seed", "file", "begin"]
+    assert [part.render(run) for part in parse_profile(PROFILE + PREPARE).prepare] == [3, 7, "{seed}-2.dat", True]
 
 
 def test_a_profile_that_prepares_nothing_is_written_as_before() -> None:
     assert "prepare" not in parse_profile(PROFILE).model_dump(mode="json")
-    content = parse_profile(PROFILE + PREPARE).model_dump(mode="json")
-    assert Profile.model_validate(content).prepare["run"].value == "{ordinal}"
+
+
+def test_the_order_of_what_is_told_outlives_whoever_sorts_keys() -> None:
+    profile = parse_profile(PROFILE + PREPARE)
+    assert Profile.model_validate(json.loads(json.dumps(profile.model_dump(mode="json"), sort_keys=True))) == profile
 
 
 @pytest.mark.parametrize(
     ("old", "new", "field", "detail"),
     [
-        ('"{ordinal}"', '"{values}"', "prepare.run", "a run has no 'values'; use one of: intent, experiment"),
-        ('"{ordinal}"', '"{ordinal.real}"', "prepare.run", "lone brace"),
-        ('"{ordinal}"', '"{}"', "prepare.run", "a run has no ''"),
-        ('"{ordinal}"', '"{intent}"', "prepare.run", "is not a int"),
-        ('"{ordinal}"', '"1{ordinal}"', "prepare.run", "is not a int"),
-        ('"{ordinal}"', "1.5", "prepare.run", "is not a int"),
-        ("value: true", 'value: "{seed}"', "prepare.begin", "is not a bool"),
-        ('write: "RUN {value}"', 'read: "RUN?"', "prepare.run", "cannot be written"),
-        ("run: {controller: oven", "run: {controller: owen", "prepare.run.controller", "'owen'"),
+        ('"{ordinal}"', '"{values}"', "prepare.0", "a run has no 'values'; use one of: intent, experiment"),
+        ('"{ordinal}"', '"{ordinal.real}"', "prepare.0", "lone brace"),
+        ('"{ordinal}"', '"{}"', "prepare.0", "a run has no ''"),
+        ('"{ordinal}"', '"{intent}"', "prepare.0", "is not a int"),
+        ('"{ordinal}"', '"1{ordinal}"', "prepare.0", "is not a int"),
+        ('"{ordinal}"', "1.5", "prepare.0", "is not a int"),
+        ("value: true", 'value: "{seed}"', "prepare.3", "is not a bool"),
+        ('write: "RUN {value}"', 'read: "RUN?"', "prepare.0", "cannot be written"),
+        ("- {controller: oven", "- {controller: owen", "prepare.0.controller", "'owen'"),
     ],
 )
 def test_what_cannot_be_told_is_said_with_its_place(old: str, new: str, field: str, detail: str) -> None:
