@@ -76,8 +76,9 @@ def test_one_folder_serves_one_process(capsys: pytest.CaptureFixture[str], home:
     third.kill()
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("laboratory", ALL)
+@pytest.mark.parametrize(
+    ("laboratory", "protocol"), [*((name, "scpi") for name in ALL), *(("qubit-readout", p) for p in PROTOCOLS[:2])]
+)
 def test_the_profile_that_is_printed_is_the_one_that_is_written(
     laboratory: str, protocol: str, home: Path, tmp_path: Path
 ) -> None:
