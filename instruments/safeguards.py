@@ -49,6 +49,8 @@ class Safeguards:
         try:
             with Line.connect(self._socket) as line:
                 line.send({"id": 1, "verb": "stop_all", "reason": reason, "by": "interlock"})
-                line.receive(time.monotonic() + ANSWER_S)
+                until = time.monotonic() + ANSWER_S
+                while "ok" not in line.receive(until):
+                    pass  # that it was accepted comes first
         except (OSError, ValueError) as error:
             log.error("Stop All could not be called for: %s", error)

@@ -47,7 +47,7 @@ def writes(
     if state.on != (to == "on"):
         raise Refused(f"{place.name} can still be set: the disk takes nothing", "Stop it with `athanor stop-all`.")
     if to == "on":
-        output.say(f"[good]✓[/] [name]{place.name}[/] may be set again. Continue a paused campaign with `athanor run`.")
+        output.say(f"[good]✓[/] [name]{place.name}[/] may be set again. To go on with a campaign: `athanor resume`.")
         return
     output.say(f"[warn]■[/] Nothing is set on [name]{place.name}[/] any more. What moves goes on: see `stop-all`.")
     if not state.saved:

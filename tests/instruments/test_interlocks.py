@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from athanor.instruments.bounds import SetRefused
+from athanor.instruments.bounds import Code, SetRefused
 from athanor.instruments.interlocks import STALE, TRIPPED, UNKNOWN, Interlocks, InterlockSpec, LiveSpec, faults
 from athanor.instruments.live import LiveSignals, Probe
-from athanor.instruments.profile import ProfileError, parse_profile
+from athanor.instruments.profile import Profile, ProfileError, parse_profile
 
 PROFILE = """\
 name: furnace
@@ -243,6 +246,22 @@ def test_what_is_wrong_is_refused_at_load_with_its_line_and_field(
     problem = next(each for each in caught.value.problems if each.field == field)
     assert (problem.line, said in problem.detail) == (line, True), problem
     assert problem.remedy
+
+
+def test_the_interlocks_of_the_guide_are_read() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "connect-an-instrument.md"
+    worked, *others = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    [block] = [text for text in others if "interlocks:" in text]
+    content = YAML(typ="safe").load(worked) | YAML(typ="safe").load(block)
+    profile = Profile.model_validate(content)
+    assert [interlock.name for interlock in profile.interlocks] == ["pressure", "door"]
+    assert profile.axes["stage"].walk and profile.live() == {
+        "stage": "number",
+        "pressure": "number",
+        "door_open": "truth",
+    }
+    for code in (TRIPPED, STALE, UNKNOWN, *get_args(Code), "writes.off", "config.changed"):
+        assert f"`{code}`" in guide.read_text(), code
 
 
 def test_faults_name_every_interlock_that_is_wrong() -> None:
