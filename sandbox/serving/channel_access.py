@@ -137,6 +137,8 @@ class ChannelAccessServer:
 
     async def start(self, host: str, port: int) -> str:
         """Answer searches at a port, 0 being a free one. Returns the address for a profile. Raises OSError."""
+        if ":" in host:
+            raise OSError(f"{host} is an IPv6 address, which Channel Access does not know; give an IPv4 address")
         port = port or _free_port(host)
         # Read as the context is made: nothing is announced by broadcast, so that no other IOC's clients are troubled.
         os.environ.update(
@@ -246,7 +248,6 @@ def _content(value: Value | bool | None) -> Any:
 
 def _free_port(host: str) -> int:
     """A port that nobody has now, for searches and for circuits alike."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

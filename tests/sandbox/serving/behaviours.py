@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from bluesky.utils import DuringTask, FailedStatus
 
 from athanor.instruments.laboratory import Devices, InstrumentLost, load
 from athanor.instruments.plans import MoveFailed, describe, measure
+from athanor.instruments.protocols.client import SignalError
 from athanor.instruments.protocols.wired import connect_profile
 from athanor.instruments.words import LOST
 from tests.sandbox.conftest import eventually
@@ -44,6 +46,14 @@ class Bench:
         plan = measure(self.devices.axes, self.devices.detectors, values or VALUES, replicates, 0.0, {})
         self.engine(plan, lambda name, document: events.append(document["data"]) if name == "event" else None)
         return events
+
+    def reaches(self) -> bool:
+        """Whether the instrument answers."""
+        try:
+            self.devices.is_moving()
+        except SignalError:
+            return False
+        return True
 
     def failure(self, ordinal: int, values: dict[str, Any] | None = None) -> str:
         """Why a run failed."""
@@ -180,15 +190,24 @@ class Behaviours:
         assert kinds[0] != "exit" and kinds[-1] == "exit"
         assert not (served.folder / "serve.pid").exists()
 
-    def test_a_killed_server_is_seen_and_the_next_one_found(self, serve: Serve, connect: Any, home: Path) -> None:
-        served = serve(self.protocol)
+    def test_a_killed_server_is_seen_and_found_again_at_its_port(self, serve: Serve, connect: Any) -> None:
+        port = re.search(r"\d+", free_address(serve(self.protocol)))
+        assert port is not None
+        served = serve(self.protocol, "snar-flow", "--port", port[0])
         bench = connect(served)
         pid = int((served.folder / "serve.pid").read_text())
         os.kill(pid, signal.SIGKILL)
         served.process.wait()
         eventually(lambda: not bench.devices.is_connected(), "the loss is seen")
-        again = Served(served.path.parent, self.protocol)
-        try:
-            assert connect(again).run(0)
-        finally:
-            again.kill()
+        assert bench.failure(0).startswith(LOST)
+        again = serve(self.protocol, "snar-flow", "--port", port[0])
+        assert again.profile() == served.profile()
+        eventually(bench.reaches, "it is reached again")
+        assert bench.run(1)
+
+
+def free_address(served: Served) -> str:
+    """A port that was free for this protocol, and is again."""
+    address = served.profile().controllers["served"].address
+    served.end()
+    return address.replace("127.0.0.1", "")
