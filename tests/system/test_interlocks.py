@@ -202,3 +202,51 @@ def test_a_switch_that_cannot_be_read_is_off(rig: Rig) -> None:
     with pytest.raises(Refused, match=r"writes\.off.*removed"):
         made.dispatch(rig.intent())
     assert rig.witness("set", "run") == []
+
+
+def test_a_campaign_waits_for_the_writes_and_goes_on_with_the_same_experiment(bench: Any) -> None:
+    campaign = bench.open(experiments=2)
+    switch = WriteSwitch(bench.place(campaign))
+    switch.off("new tubing", "tester")
+    assert bench.run(campaign).stdout.strip() == "paused"
+    assert "writes.off" in (bench.ledger.campaign(campaign).reason or "")
+    [waiting] = bench.ledger.experiments(campaign)
+    assert waiting.state == "dispatched"
+    assert bench.witness(campaign, "set", "run") == []
+    switch.on("fitted", "tester")
+    done = bench.run(campaign)
+    assert done.stdout.strip() == "succeeded", done.stderr
+    states = [(experiment.id, experiment.state) for experiment in bench.ledger.experiments(campaign)]
+    assert states[0] == (waiting.id, "completed")
+    assert len(states) == 2
+
+
+def test_a_pause_is_watched_too(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(time_scale=1.0)
+    made = executor(rig, [COOL])
+    intent = rig.intent({**POINT, "temperature": 70.0})
+    made.dispatch(intent)
+    until(lambda: rig.witness("motion") and rig.state(intent) == "running")
+    assert made._client is not None
+    made._client.call("pause")
+    until(lambda: status(made)["state"] == "paused")
+    with somebody_else(rig) as panel:
+        panel.move("temperature", 110.0)
+        state, reason = ended(rig, made, intent)
+    assert state == "aborted" and reason.startswith("interlock.tripped: cool"), reason
+
+
+def test_a_controller_that_freezes_in_motion_ends_in_stop_all(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(time_scale=1.0)
+    made = executor(rig, [{**COOL, "stale_s": 0.5}])
+    intent = rig.intent({**POINT, "temperature": 75.0})
+    made.dispatch(intent)
+    until(lambda: rig.witness("position") and rig.state(intent) == "running")
+    controller = rig.pid("controller")
+    os.kill(controller, signal.SIGSTOP)
+    try:
+        state = until(lambda: (found := Latch(rig.place).read()).engaged and found)
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    assert state.by == "interlock" and "interlock.stale: cool" in (state.reason or ""), state
+    until(lambda: rig.witness("stop"))  # what was sent to it meanwhile
