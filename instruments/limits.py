@@ -218,7 +218,9 @@ class LimitedAxis:
     @property
     def reader(self) -> Callable[[], Any]:
         """What gives the read-back: a coroutine function when the device is asynchronous, else one that may block."""
-        ask = getattr(self._device, "locate", None) or getattr(self._device, "read", None)
+        ask = getattr(self._device, "locate", None)
+        if ask is None and not hasattr(type(self._device), "position"):
+            ask = getattr(self._device, "read", None)
         return self._where if inspect.iscoroutinefunction(ask) else self._readback
 
     def _readback(self) -> Any:

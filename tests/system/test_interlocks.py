@@ -250,3 +250,22 @@ def test_a_controller_that_freezes_in_motion_ends_in_stop_all(make_rig: Callable
         os.kill(controller, signal.SIGCONT)
     assert state.by == "interlock" and "interlock.stale: cool" in (state.reason or ""), state
     until(lambda: rig.witness("stop"))  # what was sent to it meanwhile
+
+
+def test_a_walk_that_was_paused_goes_on_and_arrives(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(time_scale=0.01)
+    made = executor(rig, temperature={"largest_step": 5.0, "largest_rate": 20.0, "walk": True})
+    intent = rig.intent({**POINT, "temperature": 80.0})
+    made.dispatch(intent)
+    until(lambda: len([line for line in rig.witness("set") if line["axis"] == "temperature"]) >= 2)
+    assert made._client is not None
+    made._client.call("pause")
+    until(lambda: status(made)["state"] == "paused")
+    count = len(rig.witness("set"))
+    made._client.call("resume")
+    assert ended(rig, made, intent) == ("completed", "")
+    [reading] = rig.witness("trigger")
+    assert reading["values"] == pytest.approx({**POINT, "temperature": 80.0})
+    steps = [line["value"] for line in rig.witness("set") if line["axis"] == "temperature"]
+    assert count < len(rig.witness("set"))
+    assert all(0 < after - before <= 5.01 for before, after in zip([60.0, *steps], steps, strict=False)), steps
