@@ -140,12 +140,12 @@ class ChannelAccessServer:
         if ":" in host:
             raise OSError(f"{host} is an IPv6 address, which Channel Access does not know; give an IPv4 address")
         port = port or _free_port(host)
-        # Read as the context is made: nothing is announced by broadcast, so that no other IOC's clients are troubled.
+        # Read as the context is made. Without an address of their own its beacons would go to the whole network.
         os.environ.update(
             EPICS_CA_SERVER_PORT=str(port),
             EPICS_CAS_INTF_ADDR_LIST=host,
             EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
-            EPICS_CAS_BEACON_ADDR_LIST="",
+            EPICS_CAS_BEACON_ADDR_LIST=host,
         )
         self.context = Context(
             {self._pv(point): self.channels[key] for key, point in self.station.points.items()}, [host]
@@ -220,9 +220,9 @@ class ChannelAccessServer:
         elif point.kind == "bool":
             channel = Choice(value=WORDS[0], enum_strings=list(WORDS))
         elif point.device in self.station.core.axes:
-            channel = Word(value="")
+            channel = Word(value="", string_encoding="utf-8")
         else:
-            channel = Text(value="", max_length=TEXT)
+            channel = Text(value="", max_length=TEXT, string_encoding="utf-8")
         channel.serve(self, point)
         return channel
 

@@ -18,6 +18,7 @@ from athanor.sandbox.serving.station import Answer, Point, Station
 
 LINE = 65536
 ERRORS = 20
+CLOSE_S = 1.0
 NO_ERROR = '0,"No error"'
 NOT_A_NUMBER = "9.91E+37"
 INFINITE = 9.9e37
@@ -56,8 +57,13 @@ class ScpiServer:
         """Hang up."""
         if self._server is not None:
             self._server.close()
-        for client in list(self.station.core.clients.values()):
+        clients = self.station.core.clients
+        for client in list(clients.values()):
             client.drop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while clients:
+                    await asyncio.sleep(0.005)
 
     def controller_options(self) -> dict[str, Any]:
         """What its profile says of the connection."""

@@ -41,7 +41,7 @@ class SoftIoc(IocRig):
             "EPICS_CA_SERVER_PORT": str(self.port),
             "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1",
             "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
-            "EPICS_CAS_BEACON_ADDR_LIST": "",
+            "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
         }
 
 

@@ -31,7 +31,7 @@ def address() -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")} | {
         "EPICS_CA_SERVER_PORT": str(port),
         "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
-        "EPICS_CAS_BEACON_ADDR_LIST": "",
+        "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
     }
     ioc = subprocess.Popen(
         [sys.executable, "-m", "caproto.ioc_examples.fake_motor_record", "--prefix", "M:", "--interfaces", "127.0.0.1"],
