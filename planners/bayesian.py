@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ NEW = 1e-3
 
 COLLECT = 5 / 6
 """Share of the budget after which known good results are refined and nothing new is explored."""
+
+ENOUGH = math.log(0.999)
+"""Log of the probability that all constraints hold, from which on more of it is worth nothing."""
 
 DESIGN = 64
 """Length of the space-filling design the first points are taken from."""
@@ -184,6 +188,8 @@ class BayesianPlanner(AskTell):
 
         Without a model the measured means count. Only points where every outcome constraint holds with its required
         probability count; if there are none, the one likeliest to be feasible is returned, with `is_feasible` False.
+        Of points that the model cannot tell from the incumbent (within one standard deviation of its outcome there),
+        the one surest to meet the constraints is returned: the best of many near a bound is often just beyond it.
         """
         try:
             surrogate = self.surrogate()
@@ -199,7 +205,11 @@ class BayesianPlanner(AskTell):
         if len(feasible) == 0:
             chosen = [int(np.argmax(log_probability))]
         elif scores.shape[1] == 1:
-            chosen = [int(feasible[np.argmax(scores[feasible, 0])])]
+            top = int(feasible[np.argmax(scores[feasible, 0])])
+            place = self._problem.outcomes.index(self._problem.objectives[0].name)
+            spread = surrogate.predict_rows(surrogate.rows[top : top + 1])[1][0, place]
+            near = feasible[scores[feasible, 0] >= scores[top, 0] - spread]
+            chosen = [int(near[np.lexsort((scores[near, 0], np.minimum(log_probability[near], ENOUGH)))[-1]])]
         else:
             chosen = [int(feasible[i]) for i in non_dominated(scores[feasible].tolist())]
         constrained = bool(self._problem.outcome_constraints)

@@ -198,6 +198,29 @@ def test_the_best_point_meets_its_constraints_with_their_probability():
     assert hopeless.suggest(1, number=12)[0].why.method == "qLogProbabilityOfFeasibility"
 
 
+def test_of_points_it_cannot_tell_apart_the_one_surest_to_hold_is_best():
+    problem = Problem([Continuous("x", 0, 1)], [Objective("f", "maximize")], [OutcomeConstraint("g", upper=0.52)])
+    rising, steep = BayesianPlanner(problem, seed=0), BayesianPlanner(problem, seed=0)
+    for planner, slope in ((rising, 0.1), (steep, 10.0)):
+        planner.ingest(
+            [
+                Observation(
+                    values={"x": k / 20},
+                    outcomes={"f": Measured(slope * k / 20 + 0.05 * (-1) ** k, 0.05), "g": Measured(k / 20, 0.02)},
+                )
+                for k in range(21)
+            ]
+        )
+    [careful], [keen] = rising.best(), steep.best()
+    probability = rising.surrogate().feasibility(rising.space.encode([{"x": 0.5}]))[0, 0]
+    assert 0.9 < probability < 0.999, "half the way up is likely to hold, and no more than that"
+    assert careful.probability >= 0.999
+    half = rising.surrogate().predict({"x": 0.5})["f"]
+    assert careful.predicted["f"].mean >= half.mean - half.sd, "it gives up no more than it cannot tell apart"
+    assert keen.values["x"] > careful.values["x"], "a difference that the model sees counts"
+    assert keen.probability >= 0.95
+
+
 def test_advice_steers_now_is_skipped_every_third_time_and_dies_when_refuted():
     right = Advice(id="h1", kind="region", center={"x": 3.14, "y": 2.3}, width={"x": 0.1, "y": 0.1}, given_at=8)
     wrong = Advice(id="h2", kind="region", center={"x": 9.0, "y": 14.5}, width={"x": 0.03, "y": 0.03})
