@@ -1,8 +1,9 @@
-"""Commands about one instrument: its write switch."""
+"""Commands about one instrument: a look at all of it, and its write switch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +12,8 @@ from athanor.console.cli.failures import Refused
 from athanor.console.cli.safety import known_places
 
 if TYPE_CHECKING:
+    from athanor.instruments.profile import Profile
+    from athanor.instruments.sight import Sight
     from athanor.memory.places import InstrumentPlace
 
 PANEL = "Safety"
@@ -18,9 +21,86 @@ PANEL = "Safety"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this panel."""
-    group = typer.Typer(no_args_is_help=True, help="Let an instrument be set, or not.", rich_markup_mode="rich")
+    group = typer.Typer(
+        no_args_is_help=True, help="Check an instrument; let it be set, or not.", rich_markup_mode="rich"
+    )
+    group.command("check")(check)
     group.command("writes")(writes)
     app.add_typer(group, name="instruments", rich_help_panel=PANEL)
+
+
+def check(
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="A profile file, or the name of an instrument or a laboratory.")
+    ],
+    exercise: Annotated[
+        bool, typer.Option("--exercise", help="Move every axis a little, halt it in motion, and move it back.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before anything is moved.")] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0.1, help="Seconds that any one device may take to answer.")
+    ] = 10.0,
+    ledger: context.LedgerOption = None,
+    json: context.JsonOption = False,
+) -> None:
+    """Look at all of an instrument, and tell everything that is wrong at once.
+
+    Nothing is moved without --exercise. Exit codes: 0 sound, and an experiment can run now; 1 there are faults; 2 no
+    fault, but none can run now.
+    """
+    from athanor.console.cli import check_report
+    from athanor.instruments.checking import Check
+
+    sight, place, options = _subject(profile, ledger)
+    must_ask = exercise and not yes and sight.parts is not None
+    if must_ask and (json or not typer.confirm(_announce(sight.parts), err=True)):
+        raise Refused("Nothing was moved", "Without --exercise it is only looked at; --yes answers in advance.")
+    report = Check(sight, place, options, timeout_s=timeout, exercise=exercise).run()
+    if json:
+        output.emit(report.as_dict())
+    else:
+        check_report.show(report)
+    raise typer.Exit(report.exit_code)
+
+
+def _announce(parts: Profile | None) -> str:
+    """What is going to be moved, as a question."""
+    from athanor.instruments.exercise import LONG, SMALL
+
+    assert parts is not None
+    names = ", ".join(name for name, axis in parts.axes.items() if axis.limit() is not None) or "nothing"
+    kind = "simulated" if parts.simulated else "REAL"
+    return (
+        f"{parts.name} is {kind}. These axes are moved, one after the other, by about {SMALL:.0%} and then up to "
+        f"{LONG:.0%} of their range (through a list: to the next value), and back: {names}. Move them?"
+    )
+
+
+def _subject(text: str, ledger: str | None) -> tuple[Sight, InstrumentPlace, dict[str, Any]]:
+    """What is to be checked: a file, an instrument that has run here, or a laboratory. Raises `Refused`."""
+    from athanor.instruments.config import Config
+    from athanor.instruments.laboratory import load, names
+    from athanor.instruments.sight import look, sight_of
+    from athanor.memory import places
+
+    def at(name: str, simulated: bool) -> InstrumentPlace:
+        beside = context.ledger_path(context.ledger_url(ledger)).resolve().parent if simulated else None
+        return places.InstrumentPlace.of(name, beside)
+
+    path = Path(text).expanduser()
+    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in text:
+        sight = look(path)
+        parts = sight.parts
+        return sight, at(parts.name if parts else "unnamed", parts is not None and parts.simulated), {}
+    if any(place.name == text and (place.directory / "config.json").is_file() for place in known_places(ledger)):
+        place = _place(text, ledger)
+        config = Config.read(place)
+        return sight_of(config.profile, str(place.directory / "config.json")), place, dict(config.options)
+    if text in names():
+        found = load(text).profile()
+        return sight_of(found, f"laboratory {text}"), at(found.name, found.simulated), {}
+    known = ", ".join(sorted({*names(), *(place.name for place in known_places(ledger))}))
+    raise Refused(f"There is no instrument, laboratory or file {text}", f"Give a profile file, or one of: {known}")
 
 
 def writes(
