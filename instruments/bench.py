@@ -18,7 +18,7 @@ from athanor.instruments.laboratory import InstrumentUnavailable, load
 from athanor.instruments.limits import LimitedAxis, SetRefused
 from athanor.instruments.live import LiveSignals, Probe
 from athanor.instruments.profile import Profile
-from athanor.instruments.protocols.client import SignalError
+from athanor.instruments.protocols.client import MissingLibrary, SignalError
 from athanor.instruments.protocols.looking import Looking
 from athanor.instruments.protocols.wiring import DetectorWiring
 
@@ -114,6 +114,9 @@ class Bench:
         has_interlocks = bool(self.parts.interlocks)
         for name in self.parts.axes:
             if name in made:
+                if not callable(getattr(made[name], "stop", None)):
+                    said = "the device cannot be stopped"
+                    self.failures.append(Failure(name, "stop", said, "give a class with `stop()`", is_building=True))
                 self.axes[name] = LimitedAxis(
                     made[name], limits[name], self.gate, interlocks=self._verify if has_interlocks else None
                 )
@@ -166,8 +169,7 @@ class Bench:
 
 
 def _failure(name: str, error: BaseException) -> Failure:
-    is_building = isinstance(error, (ImportError, AttributeError, TypeError, ValueError, LookupError))
-    is_building = is_building or type(error).__name__ == "MissingLibrary"
+    is_building = isinstance(error, (ImportError, AttributeError, TypeError, ValueError, LookupError, MissingLibrary))
     if isinstance(error, SignalError):
         signal = error.signal if error.device == name else ""
         return Failure(name, signal, error.detail, error.remedy, is_building)

@@ -97,10 +97,12 @@ class Exercise:
         await self._wait_for_rate(abs(goal - start))
         moving = asyncio.ensure_future(_finished(self._axis.set(goal)))
         try:
-            is_off = await self._is_on_its_way(moving, start)
-            if not is_off:
-                return self._found("not checked", f"the move to {goal:g} was over before it could be halted")
+            too_late = self._found("not checked", f"the move to {goal:g} was over before it could be halted")
+            if not await self._is_on_its_way(moving, start):
+                return too_late
             await self._send_stop()
+            if self._is_at(await self._where(), goal):
+                return too_late  # it may have arrived before the stop was taken
             with suppress(RuntimeError):  # that it was stopped is no failure
                 await asyncio.wait_for(moving, self._spec.longest_move_s + MARGIN_S)
         finally:
@@ -232,7 +234,7 @@ class Exercise:
         if isinstance(goal, str) or self._spec.allowed is not None or abs(goal - here) <= self._hop:
             return goal
         step = here + math.copysign(self._hop, goal - here)
-        return math.trunc(step) if self._spec.integer else step
+        return (math.floor(step) if goal > here else math.ceil(step)) if self._spec.integer else step
 
     @property
     def _hop(self) -> float:

@@ -89,6 +89,9 @@ def _worker(place: InstrumentPlace, ends_idle: bool) -> tuple[Finding, bool]:
         said = f"a worker (pid {facts['pid']}) has the instrument, {facts['state']}"
         if facts["state"] != "idle":
             return _not_now(f"{said}: {facts['experiment']}" if facts.get("experiment") else said), True
+        for trouble in (facts.get("recovery"), facts.get("writes")):
+            if trouble:
+                return _not_now(f"{said}, and refuses every experiment: {trouble}", "put that right first"), True
         # Held for the moment of the question: there is no other way to learn whether a campaign holds it.
         client.call("hello", campaign=HOLDER)
         if ends_idle:

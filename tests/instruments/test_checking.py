@@ -291,6 +291,7 @@ class Worker:
     def __init__(self, place: InstrumentPlace, state: str = "idle", holder: str | None = None) -> None:
         self.state = state
         self.holder = holder
+        self.facts: Message = {}
         self.servers = [
             Server(place.sockets / "worker.sock", self.answer),
             Server(place.sockets / "recovery.sock", lambda _, __: {"positions": {"stage": 3.0}, "failures": {}}),
@@ -299,7 +300,12 @@ class Worker:
     def answer(self, _: Connection, message: Message) -> Message:
         if message["verb"] != "hello" or (message.get("campaign") and self.holder):
             raise Refused("instrument.busy", f"bench is held by campaign {self.holder}")
-        return {"pid": 1234, "state": self.state, "experiment": "c.1" if self.state == "running" else None}
+        return {
+            "pid": 1234,
+            "state": self.state,
+            "experiment": "c.1" if self.state == "running" else None,
+            **self.facts,
+        }
 
     def close(self) -> None:
         for server in self.servers:
@@ -330,6 +336,25 @@ def test_beside_a_worker_no_second_connection_is_opened(
 
 
 # -- with its exercise ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"recovery": "no recovery process runs"}, "no recovery process runs"),
+        ({"writes": "config.changed: start it anew"}, "config.changed"),
+    ],
+)
+def test_a_worker_that_refuses_every_experiment_is_in_the_way(
+    facts: Message, said: str, rig: ScpiRig, place: InstrumentPlace
+) -> None:
+    worker = Worker(place)
+    worker.facts = facts
+    try:
+        report = check(rig, place)
+    finally:
+        worker.close()
+    assert report.exit_code == 2 and said in report.having("not now")[0].reason
 
 
 def exercised(report: Report) -> list[tuple[str, str]]:
