@@ -13,7 +13,8 @@ from bluesky.run_engine import RunEngine
 from bluesky.utils import DuringTask
 
 from athanor.instruments.deadlines import outcome, spawn
-from athanor.instruments.interlocks import Interlocks
+from athanor.instruments.expressions import Expression
+from athanor.instruments.interlocks import UNKNOWN, Interlocks, InterlockSpec
 from athanor.instruments.laboratory import InstrumentUnavailable, load
 from athanor.instruments.limits import LimitedAxis, SetRefused
 from athanor.instruments.live import LiveSignals, Probe
@@ -131,6 +132,10 @@ class Bench:
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
+    def missing(self, spec: InterlockSpec) -> list[str]:
+        """The signals that an interlock speaks of and that cannot be read."""
+        return [name for name in Expression.parse(spec.require).names if name not in self.probes]
+
     def interlock(self, number: int) -> SetRefused | None:
         """Why an interlock does not hold now; None when it does. Its signals must be among the probes."""
         try:
@@ -141,6 +146,9 @@ class Bench:
 
     async def _verify(self) -> None:
         """As the engine does before every set: raises `SetRefused` unless every interlock holds."""
+        for spec in self.parts.interlocks:
+            if missing := self.missing(spec):
+                raise SetRefused(UNKNOWN, f"{spec.name}: nobody can read {', '.join(missing)}")
         rules = Interlocks(self.parts.interlocks, LiveSignals(self.probes))
         await asyncio.shield(asyncio.wrap_future(spawn(rules.verify, "interlocks")))
 

@@ -6,28 +6,26 @@ Nothing is moved unless it is to be exercised. What works is looked at also when
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.capabilities import card, readback_kind, stop_kind
-from athanor.instruments.config import settle_control_layer, take_lock
+from athanor.instruments.config import Config, settle_control_layer
 from athanor.instruments.deadlines import outcome, spawn
-from athanor.instruments.expressions import Expression
 from athanor.instruments.findings import Finding, Report, Status
 from athanor.instruments.laboratory import WIRED, load
 from athanor.instruments.limits import SetRefused
-from athanor.instruments.protocols.wired import PROTOCOLS
+from athanor.instruments.protocols.wired import client_class
 from athanor.instruments.protocols.wiring import ClassWiring, DetectorWiring
 from athanor.instruments.sight import Sight
-from athanor.instruments.standing import gate, positions, standing
+from athanor.instruments.standing import gate, positions, reserved, standing
 from athanor.memory.places import InstrumentPlace
 
 if TYPE_CHECKING:
@@ -135,12 +133,17 @@ class Check:
             return parts.simulated
         if any(isinstance(wiring, ClassWiring) for wiring in parts.devices.values()):
             return False
-        return all(one.protocol in SHARED for one in parts.controllers.values() if one.protocol in PROTOCOLS)
+        return all(one.protocol in SHARED for one in parts.controllers.values())
 
     def _ask_recovery(self, parts: Profile) -> None:
         """Where the axes stand, over the connection that the recovery process has already."""
         said = "its controller may take one client at a time, so no other connection is opened beside the worker's"
         self._say("connecting", "not checked", "", "", said, "end the worker to check everything")
+        for name, controller in parts.controllers.items():
+            try:  # which touches neither the line nor the protocol's library
+                client_class(controller.protocol)(controller.address, controller.options, name)
+            except (LookupError, ValueError) as error:
+                self._say("building", "fault", name, "", str(error), "correct it in the profile")
         try:
             answer = positions(self._place, self._timeout_s)
         except (OSError, ValueError) as error:
@@ -168,8 +171,8 @@ class Check:
         settle_control_layer(parts)
         from athanor.instruments.bench import Bench
 
-        if parts.laboratory != WIRED and self._sight.profile is None:
-            said = "its laboratory is connected only with a sound profile"
+        if any(problem.field in ("", "name", "laboratory", "simulated") for problem in self._sight.problems):
+            said = "the file does not say which instrument it is"
             self._say("connecting", "not checked", "", "", said, "put the file right first")
             return
         bench = Bench(parts, partial(gate, self._place))
@@ -185,7 +188,7 @@ class Check:
                     self._detectors(parts, bench)
                     self._interlocks(parts, bench)
                     if self._wants_exercise:
-                        self._exercise(parts, bench, has_worker)
+                        self._exercise(parts, bench, place, has_worker)
                 finally:
                     bench.close()
         except Exception as error:  # noqa: BLE001 - starting a simulator may fail in its own ways
@@ -299,7 +302,7 @@ class Check:
     def _interlocks(self, parts: Profile, bench: Bench) -> None:
         self._on_look("interlocks")
         for number, spec in enumerate(parts.interlocks):
-            if missing := [name for name in Expression.parse(spec.require).names if name not in bench.probes]:
+            if missing := bench.missing(spec):
                 said = f"it speaks of {', '.join(missing)}, which cannot be read"
                 self._say("interlocks", "not now", spec.name, "", said, "put that right first")
             elif (refused := bench.interlock(number)) is not None:
@@ -309,28 +312,30 @@ class Check:
 
     # -- what moves ---------------------------------------------------------------------------------------------------
 
-    def _exercise(self, parts: Profile, bench: Bench, has_worker: bool) -> None:
+    def _exercise(self, parts: Profile, bench: Bench, place: InstrumentPlace, has_worker: bool) -> None:
         """Move every axis, one after the other, while no worker can start."""
-        from athanor.instruments.exercise import Exercise
-
         self._on_look("exercise")
-        handle: int | None = None
         try:
             gate(self._place)
-            if has_worker or (handle := take_lock(self._place)) is None:
+            if self._sight.profile is None:
+                # What is put aside may be the very interlock that would have refused a move.
+                raise SetRefused("config.faulty", "the file has mistakes")
+            if has_worker:
                 raise SetRefused("instrument.busy", "a worker has the instrument")
+            # A simulator that was started for this check is nobody else's.
+            is_alone = place != self._place
+            with nullcontext() if is_alone else reserved(place, Config(self._sight.profile, self._options)):
+                self._move(parts, bench)
         except SetRefused as refused:
-            self._say("exercise", "not checked", "", "", f"nothing was moved: {refused.detail}", "see above")
-            return
-        try:
-            for name, axis in bench.axes.items():
-                if parts.axes[name].limit() is None or stop_kind(parts.devices.get(name)) is None:
-                    self._say("exercise", "not checked", name, "", "without limits or a stop it is not moved")
-                    continue
-                self._on_look(f"exercise: {name}")
-                for finding in bench.call(Exercise(name, axis, parts.axes[name], bench.gate).run()):
-                    self.report.add(finding)
-        finally:
-            if handle is not None:
-                with suppress(OSError):
-                    os.close(handle)
+            self._say("exercise", "not checked", "", "", f"nothing was moved: {refused.detail}", "put that right first")
+
+    def _move(self, parts: Profile, bench: Bench) -> None:
+        from athanor.instruments.exercise import Exercise
+
+        for name, axis in bench.axes.items():
+            if parts.axes[name].limit() is None or stop_kind(parts.devices.get(name)) is None:
+                self._say("exercise", "not checked", name, "", "without limits or a stop it is not moved")
+                continue
+            self._on_look(f"exercise: {name}")
+            for finding in bench.call(Exercise(name, axis, parts.axes[name], bench.gate).run()):
+                self.report.add(finding)

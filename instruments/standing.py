@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from athanor.instruments.config import take_lock
+from athanor.instruments.config import Config, take_lock
 from athanor.instruments.findings import Finding
 from athanor.instruments.latch import Latch
 from athanor.instruments.limits import SetRefused
@@ -115,6 +118,31 @@ def _end(client: Client, place: InstrumentPlace, said: str) -> tuple[Finding, bo
         time.sleep(LOOK_S)
     os.close(handle)
     return Finding("worker", "ok", reason=f"{said}; ended for the exercise: the next campaign starts another"), False
+
+
+@contextmanager
+def reserved(place: InstrumentPlace, config: Config) -> Iterator[None]:
+    """Keep every worker from starting, and let Stop All find the instrument, while we move it ourselves.
+
+    Raises:
+        SetRefused: A worker has it.
+    """
+    handle = take_lock(place)
+    if handle is None:
+        raise SetRefused("instrument.busy", "a worker has the instrument")
+    note = place.sockets / "place.json"
+    is_ours = not note.exists()
+    try:
+        place.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if is_ours:
+            note.write_text(json.dumps({"name": place.name, "directory": str(place.directory)}))
+        if not (place.directory / "config.json").exists():
+            config.write(place)  # from it Stop All learns how to reach the hardware, should we hang
+        yield
+    finally:
+        if is_ours:
+            note.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _not_now(said: str, remedy: str = "wait until it is free, or end what uses it") -> Finding:

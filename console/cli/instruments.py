@@ -55,7 +55,12 @@ def check(
     must_ask = exercise and not yes and sight.parts is not None
     if must_ask and (json or not typer.confirm(_announce(sight.parts), err=True)):
         raise Refused("Nothing was moved", "Without --exercise it is only looked at; --yes answers in advance.")
-    report = Check(sight, place, options, timeout_s=timeout, exercise=exercise).run()
+
+    def on_look(step: str) -> None:
+        if exercise and not json:
+            output.say(f"[quiet]{output.plain(step)} …[/]")
+
+    report = Check(sight, place, options, timeout_s=timeout, exercise=exercise, on_look=on_look).run()
     if json:
         output.emit(report.as_dict())
     else:

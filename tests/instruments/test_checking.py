@@ -13,9 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from athanor.instruments.checking import Check
+from athanor.instruments.config import Config, take_lock
 from athanor.instruments.findings import Report
 from athanor.instruments.latch import Latch
 from athanor.instruments.sight import look_at
+from athanor.instruments.stop import known_places
 from athanor.instruments.wire import Connection, Message, Server
 from athanor.instruments.words import Refused
 from athanor.instruments.write_switch import WriteSwitch
@@ -428,6 +430,46 @@ def test_the_steps_of_the_exercise_keep_to_the_largest_step(rig: ScpiRig, place:
     targets = [target for _, target in rig.plant.moves]
     assert targets[:2] == [48.75, 48.5] and targets[-1] == 49.0
     assert report.exit_code == 0, exercised(report)
+
+
+def test_stop_all_finds_what_is_exercised(rig: ScpiRig, home: Path, tmp_path: Path) -> None:
+    place = InstrumentPlace.of("bench", tmp_path / "elsewhere")
+    seen: list[list[str]] = []
+
+    def move(target: float, plain: Callable[[float], None] = rig.plant.move) -> None:
+        seen.append([found.name for found in known_places()])
+        plain(target)
+
+    rig.plant.move = move  # type: ignore[method-assign]
+    assert check(rig, place, exercise=True).exit_code == 0
+    assert seen == [["bench"]] * 3
+    assert [found.name for found in known_places()] == [], "afterwards it is nobody's"
+    assert Config.read(place).profile.name == "bench", "from which a recovery process can reach it"
+
+
+def test_no_worker_can_start_while_it_is_exercised(rig: ScpiRig, place: InstrumentPlace) -> None:
+    locks: list[int | None] = []
+
+    def move(target: float, plain: Callable[[float], None] = rig.plant.move) -> None:
+        locks.append(take_lock(place))
+        plain(target)
+
+    rig.plant.move = move  # type: ignore[method-assign]
+    check(rig, place, exercise=True)
+    assert locks == [None] * 3
+
+
+def test_with_a_mistake_in_the_file_nothing_is_moved(rig: ScpiRig, place: InstrumentPlace) -> None:
+    report = check(rig, place, having("interlocks", [{"name": "lid", "require": "lid_closed"}]), exercise=True)
+    assert rig.plant.moves == [] and exercised(report)[0][0] == "not checked"
+
+
+def test_an_interlock_that_nobody_can_judge_lets_nothing_move(rig: ScpiRig, place: InstrumentPlace) -> None:
+    light = {"controller": "bench", "read": "NOWH?", "reply_s": 0.2}
+    edits = having("interlocks", [{"name": "dim", "require": "light < 9"}]), having("signals", {"light": light})
+    report = check(rig, place, *edits, exercise=True)
+    assert rig.plant.moves == [] and exercised(report)[0][0] == "not now"
+    assert "connecting: light" in faults(report)[0]
 
 
 # -- the card ---------------------------------------------------------------------------------------------------------
