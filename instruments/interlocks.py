@@ -152,8 +152,13 @@ class Interlocks:
     def verify(self) -> None:
         """Raise `SetRefused` unless every interlock holds by values that were read after this was asked."""
         asked = time.monotonic()
-        patience = max((spec.stale_s for spec, _ in self._rules), default=0.0)
-        wait(self._live.ask(self._names()), patience)
+        until = asked + max((spec.stale_s for spec, _ in self._rules), default=0.0)
+        names = self._names()
+        # A look that is shared may have had its value before this was asked: then it takes another.
+        while (left := until - time.monotonic()) > 0:
+            wait(self._live.ask(names), left)
+            if all((sample := self._live.latest(name)) is not None and sample.ended >= asked for name in names):
+                break
         broken = [found for spec, rule in self._rules if (found := self._judge(spec, rule, asked)) is not None]
         if broken:
             raise SetRefused(broken[0].code, "; ".join(one.detail for one in broken))

@@ -164,7 +164,7 @@ class _Stop:
             kept = {"count": latch.count, "engaged": latch.engaged, "saved": latch.saved}
             self.steps.append(f"latched (count {latch.count})" if latch.saved else f"not latched: {latch.detail}")
         report: dict[str, Any] = {"worker": worker, "latch": kept}
-        if worker == "absent" and self._is_simulated() and not self._has_controller():
+        if worker == "absent" and self._ends_with_its_controller() and not self._has_controller():
             report["detail"] = "nothing is running for this simulated instrument"
             return self._result(report, False)
         fresh = self._fresh_recovery()
@@ -203,9 +203,11 @@ class _Stop:
             return None
         return Worker(pid) if "athanor.instruments.worker" in command else None
 
-    def _is_simulated(self) -> bool:
+    def _ends_with_its_controller(self) -> bool:
+        """Whether it is a simulation in a process of this place; one on a line has its process elsewhere."""
         try:
-            return bool(json.loads((self.place.directory / "config.json").read_text())["profile"]["simulated"])
+            profile = json.loads((self.place.directory / "config.json").read_text())["profile"]
+            return bool(profile["simulated"]) and profile["laboratory"] != "wired"
         except (OSError, ValueError, KeyError, TypeError):
             return not (self.place.directory / "config.json").exists()  # Never configured: nothing to move.
 

@@ -285,3 +285,20 @@ def test_a_question_is_shared_while_it_is_open() -> None:
     free.set()
     assert asked[0].result(5).value == 1.0
     assert probe.ask() is not asked[0]
+
+
+def test_a_shared_look_that_had_its_value_before_the_question_is_followed_by_another() -> None:
+    class Shared(LiveSignals):
+        """The first look of all is one that another question has begun: its value was there before this one."""
+
+        asked = 0
+
+        def ask(self, names: Any) -> list[Future[Any]]:
+            self.asked += 1
+            return super().ask(names) if self.asked > 1 else [open_look]
+
+    live = Shared({"flow": Probe(lambda: 3.0, "number", None)})  # type: ignore[arg-type]
+    [open_look] = LiveSignals.ask(live, ["flow"])
+    open_look.result(5)
+    Interlocks([InterlockSpec(name="cooled", require="flow > 2")], live).verify()
+    assert live.asked == 2

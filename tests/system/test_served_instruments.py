@@ -95,3 +95,20 @@ def test_a_killed_worker_leaves_nothing_moving(bench: Any, served: Served) -> No
         until(lambda: bench.ledger.experiments(campaign)[0].state == "in_doubt", "the experiment is in doubt")
     assert took < 5.0, f"{took:.2f} s"
     assert_halted(served)
+
+
+@pytest.mark.deadline
+def test_stop_all_halts_what_has_lost_its_worker_and_its_recovery_process(bench: Any, served: Served) -> None:
+    with ExitStack() as stack:
+        campaign = moving(bench, served, stack)
+        sockets = bench.place(campaign).sockets
+        pids = [int((sockets / f"{name}.pid").read_text().split()[0]) for name in ("recovery", "worker")]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: bench.ledger.experiments(campaign)[0].state == "in_doubt", "the loss is seen")
+        assert not stands_still(served), "there is something left to stop"
+        command = [sys.executable, "-m", "athanor.console", "stop-all", "--reason", "test"]
+        stopping = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+        assert stopping.returncode == 0, stopping.stdout.decode()
+        assert stands_still(served)
+    assert_halted(served)

@@ -45,9 +45,9 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = 60.0) -> A
     return answer
 
 
-def moves(rig: Any) -> list[float]:
-    """When a position changed, by the controller's clock."""
-    return [line["mono"] for line in rig.witness() if line["kind"] == "position"]
+def moves(rig: Any, axis: str | None = None) -> list[float]:
+    """When a position changed, of one axis or of any, by the controller's clock."""
+    return [row["mono"] for row in rig.witness() if row["kind"] == "position" and axis in (None, row["axis"])]
 
 
 def ask_recovery(rig: Any, verb: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def begin(rig: Any, values: dict[str, float] = FAR) -> tuple[Any, Any]:
     executor.ensure()
     intent = rig.intent(values)
     executor.dispatch(intent)
-    until(lambda: len(moves(rig)) > 5, "motion")
+    until(lambda: len(moves(rig, "temperature")) > 5, "motion")
     return executor, intent
 
 
