@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,9 @@ class Bench:
         self._close = lambda: self.call(looking.close(), CLOSE_S)
         longest = 2 * timeout_s + CLOSE_S  # controllers first, then devices; both have deadlines of their own
         for place, error in self.call(looking.look(), longest):
-            self.failures.append(_failure(place.partition(" ")[2], error))
+            kind, _, name = place.partition(" ")
+            failure = _failure(name, error)
+            self.failures.append(replace(failure, signal="") if kind == "controller" else failure)
         self._take(looking.made, looking.live)
         for name in self.detectors:
             wiring = self.parts.devices[name]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from athanor.instruments.profile import AxisSpec, Profile
-from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, ControllerSpec, DetectorWiring
+from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
 
 AUTONOMY = ("approve_each", "auto_within_limits")
 """What a campaign may be given on an instrument without faults; on one with a fault, nothing."""
@@ -117,8 +117,3 @@ def _actions(parts: Profile) -> list[str]:
     actions += [f"measure {name}" for name in parts.detectors]
     actions += [f"stop {name}" for name in stoppable]
     return actions
-
-
-def protocol_of(controller: ControllerSpec) -> str:
-    """Protocol and address in words."""
-    return f"{controller.protocol} at {controller.address}"

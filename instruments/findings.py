@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -82,10 +82,3 @@ class Report:
             "findings": [asdict(finding) for finding in self.findings],
             "card": self.card,
         }
-
-
-def ended(findings: Iterable[Finding], step: str, device: str = "") -> bool:
-    """Whether a step, or what it says of one device, has no fault."""
-    return not any(
-        finding.status == "fault" and finding.step == step and finding.device in ("", device) for finding in findings
-    )

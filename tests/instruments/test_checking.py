@@ -141,7 +141,7 @@ BROKEN: dict[str, tuple[Edit, str, str]] = {
         "building: bench",
         "there is no protocol 'pigeon'",
     ),
-    "controller not listening": (third, "connecting: gone", "127.0.0.1"),
+    "controller not listening": (third, "connecting: gone: no connection to 127.0.0.1:1", "127.0.0.1"),
     "wrong address of one signal": (
         both(
             having("devices", "camera", "signals", "counts", "read", "NOWH?"),
@@ -225,7 +225,7 @@ def test_all_faults_stand_in_one_report_and_the_rest_is_looked_at(rig: ScpiRig, 
         "file: axes.lift.maximum",
         "file: axes.stage.colour",
         "building: loft: there is no protocol 'pigeon'",
-        "connecting: gone",
+        "connecting: gone: no connection to 127.0.0.1:1",
         "limits: bird: ",
         "stop: bird: ",
         "file: outcomes.volts.signal",
