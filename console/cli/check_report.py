@@ -26,10 +26,17 @@ def show(report: Report) -> None:
     output.show(output.table(["", "step", "what", "found"], rows, whole=["", "step", "what"]))
     output.show("")
     faults, now = report.having("fault"), report.having("not now")
-    output.show(_verdict("Alive", report.is_alive, "everything that was asked answered", "not everything answered"))
+    output.show(_verdict("Alive", report.is_alive, "everything that was asked answered", _silence(report)))
     output.show(_verdict("Can run an experiment now", report.can_run, "nothing is in the way", _count(faults, now)))
     for finding in (*faults, *now):
         output.show(f"  {output.plain(str(finding))}")
+
+
+def _silence(report: Report) -> str:
+    from athanor.instruments.findings import ASKED
+
+    is_asked = any(finding.step in ASKED and finding.status == "fault" for finding in report.findings)
+    return "not everything answered as it must" if is_asked else "it could not be asked"
 
 
 def _count(faults: list[Finding], now: list[Finding]) -> str:

@@ -96,10 +96,11 @@ def test_the_faults_of_a_file_are_told_with_their_lines(
     code, report = asked(capsys, str(path))
     assert code == 1 and not report["alive"]
     said = "\n".join(report["reasons"])
-    for line in (5, 7, 9):
+    for line in (2, 5, 7, 9):
         assert f"broken.yaml:{line})" in said
     assert run([*CHECK, str(path)]) == 1
-    assert "fault" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Alive: no, it could not be asked" in said and "Can run an experiment now: no, 4 faults" in said
 
 
 def test_what_is_not_there_is_refused_with_what_is(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
