@@ -113,7 +113,7 @@ class LocalExecutor:
                 self.close()
                 return False
             if facts["state"] in ("lost", "leaving"):
-                self._wait_for_end(END_S)
+                self._see_off(END_S)
                 return False
             is_connected = facts["state"] != "starting"
             # Without a recovery process it refuses to dispatch, and says so: that is no reason to wait for ever.
@@ -196,6 +196,15 @@ class LocalExecutor:
         except (OSError, ValueError):
             return InstrumentUnavailable(self.place.name, f"its worker ended with status {status}", self._look())
         return InstrumentUnavailable(self.place.name, note["detail"], note["remedy"])
+
+    def _see_off(self, timeout_s: float) -> None:
+        """Wait until a worker that leaves is gone: its line first, as its lock is gone where its folder was deleted."""
+        deadline = time.monotonic() + timeout_s
+        with contextlib.suppress(WorkerLost):
+            while self._client is not None and time.monotonic() < deadline:
+                self._client.wait(BEAT_S)
+        self.close()
+        self._wait_for_end(deadline - time.monotonic())
 
     def _wait_for_end(self, timeout_s: float) -> bool:
         """Wait until no worker holds the instrument's lock; whether that came in time."""

@@ -147,7 +147,8 @@ def test_two_swapped_rows_are_named(specimen: Specimen, data: st.DataObject, col
 
     report = specimen.damaged(swap)
     found = {(problem.kind, problem.chain) for problem in report.problems[:2]}
-    if columns == ("body", "hash"):
+    # Rows of one kind and one instant differ in nothing else that their hash covers: they have changed places.
+    if columns == ("body", "hash") and (one["kind"], one["at"]) != (other["kind"], other["at"]):
         assert {kind for kind, _ in found} == {"altered"}
     else:
         assert found == {("reordered", "campaign:c1")}
