@@ -107,6 +107,7 @@ class Replay:
         self._ledger_id: str | None = None
         self._registered: dict[str, int] = {}
         self._intended: dict[str, int] = {}
+        self._counted: list[tuple[str, str, str]] = []
         self._cited: list[tuple[str, int, str, list[str]]] = []
 
     def add(self, position: int, chain: str, seq: int, kind: str, text: str) -> None:
@@ -139,7 +140,9 @@ class Replay:
             self._change(chain, seq, kind, body)
 
     def _note(self, position: int, chain: str, seq: int, kind: str, body: dict[str, Any]) -> None:
-        if kind == "registration":
+        if kind == "experiment" and body["registration_id"] is not None:
+            self._counted.append((body["registration_id"], body["id"], f"campaign:{body['campaign_id']}"))
+        elif kind == "registration":
             self._registered[body["id"]] = position
         elif kind == "intent":
             self._intended[body["experiment_id"]] = position
@@ -185,10 +188,8 @@ class Replay:
         return self._found
 
     def _order(self) -> None:
-        for (kind, identity), (_, body) in self._changing.items():
-            registration = body.get("registration_id") if kind == "experiment" else None
-            if registration is not None:
-                self._after(registration, identity, f"campaign:{body['campaign_id']}", None)
+        for registration, experiment, chain in self._counted:
+            self._after(registration, experiment, chain, None)
         for chain, seq, registration, experiments in self._cited:
             for experiment in experiments:
                 self._after(registration, experiment, chain, seq)

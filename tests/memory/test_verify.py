@@ -156,6 +156,15 @@ def test_two_swapped_rows_are_named(specimen: Specimen, data: st.DataObject, col
         assert named_seqs == {one["seq"], other["seq"]}
 
 
+def test_an_experiment_with_the_body_of_its_evidence_is_named(specimen: Specimen) -> None:
+    own = {row["kind"]: row for row in specimen.rows if row["kind"] in ("experiment", "evidence")}
+    body = own["evidence"]["body"]
+    report = specimen.damaged(
+        lambda c: c.execute("UPDATE journal SET body = ? WHERE position = ?", (body, own["experiment"]["position"]))
+    )
+    assert ("altered", own["experiment"]["chain"], own["experiment"]["seq"]) in named(report)
+
+
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_cut_tail_is_named(specimen: Specimen, data: st.DataObject) -> None:
