@@ -62,7 +62,8 @@ def begin(rig: Any, values: dict[str, float] = FAR) -> tuple[Any, Any]:
     executor.ensure()
     intent = rig.intent(values)
     executor.dispatch(intent)
-    until(lambda: len(moves(rig, "temperature")) > 5, "motion")
+    slowest = "temperature" if "temperature" in values else None
+    until(lambda: len(moves(rig, slowest)) > 5, "motion")
     return executor, intent
 
 
