@@ -14,7 +14,7 @@ from typing import Any
 
 from athanor.instruments.bounds import LimitViolation, SetRefused
 from athanor.instruments.findings import Finding, Status
-from athanor.instruments.limits import LimitedAxis, _finished
+from athanor.instruments.limits import LimitedAxis, finished
 from athanor.instruments.profile import AxisSpec
 
 SMALL = 0.01
@@ -95,7 +95,7 @@ class Exercise:
         if goal is None:
             return self._found("not checked", "no move within its limits is long enough to be halted")
         await self._wait_for_rate(abs(goal - start))
-        moving = asyncio.ensure_future(_finished(self._axis.set(goal)))
+        moving = asyncio.ensure_future(finished(self._axis.set(goal)))
         try:
             too_late = self._found("not checked", f"the move to {goal:g} was over before it could be halted")
             if not await self._is_on_its_way(moving, start):
@@ -138,7 +138,7 @@ class Exercise:
         if not isinstance(value, str):
             await self._wait_for_rate(abs(value - await self._where()))
         self._has_moved = True
-        moving = asyncio.ensure_future(_finished(self._axis.set(value)))
+        moving = asyncio.ensure_future(finished(self._axis.set(value)))
         deadline = asyncio.get_running_loop().time() + self._spec.longest_move_s + MARGIN_S
         try:
             while not moving.done():

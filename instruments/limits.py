@@ -144,7 +144,7 @@ class LimitedAxis:
                 if self._interlocks is not None:
                     await self._interlocks()
                 if not self._is_over(order):
-                    await _finished(self._pass_on(plain, way))
+                    await finished(self._pass_on(plain, way))
         except Exception as error:
             self._count(error)
             raise
@@ -172,7 +172,7 @@ class LimitedAxis:
             self._limit.check_step(self.name, self.check_value(step), here)
             if rate is not None and abs(step - here) > rate * (self._clock() - since) * (1 + 1e-9):
                 continue
-            await _finished(self._pass_on(step))
+            await finished(self._pass_on(step))
             assert self._sent_at is not None
             since = self._sent_at
             if step == plain or self._is_over(order):
@@ -277,7 +277,7 @@ class LimitedAxis:
         return self._device.unstage() if hasattr(self._device, "unstage") else []
 
 
-async def _finished(status: Any) -> None:
+async def finished(status: Any) -> None:
     """Wait until a status of either family is done; raises what it ended with."""
     if inspect.isawaitable(status):
         await status

@@ -33,59 +33,56 @@ HOSTILE: list[Any] = [
 
 @pytest.mark.slow
 def test_no_set_outside_the_limits_reaches_the_controller(home: Path) -> None:
-    from bluesky.run_engine import RunEngine, call_in_bluesky_event_loop
+    from bluesky.run_engine import call_in_bluesky_event_loop
 
     laboratory: Any = load("snar-flow")
     profile = laboratory.profile()
     place = InstrumentPlace.of(profile.name, home)
     options = {"time_scale": 0, "noise": 0.0}
     laboratory.start(place, options)
-    engine = RunEngine({}, context_managers=[])
-    devices = laboratory.connect(place, options)
-    rng = random.Random(7)
-    refused = accepted = 0
+    with run_engine():
+        devices = laboratory.connect(place, options)
+        rng = random.Random(7)
+        refused = accepted = 0
 
-    async def try_set(axis: Any, value: Any) -> None:
-        await axis.set(value)
+        async def try_set(axis: Any, value: Any) -> None:
+            await axis.set(value)
 
-    try:
-        devices.prepare_run(RunContext(intent="i", experiment="e", ordinal=1, seed=1, replicates=1))
-        limits = profile.limits()
-        axes = {name: LimitedAxis(device, limits[name]) for name, device in devices.axes.items()}
-        for _ in range(CANDIDATES):
-            name = rng.choice(list(axes))
-            low, high = limits[name].minimum, limits[name].maximum
-            span = high - low
-            value = rng.choice(
-                [
-                    rng.choice(HOSTILE),
-                    rng.uniform(low - span, high + span),
-                    math.nextafter(high, math.inf),
-                    math.nextafter(low, -math.inf),
-                    rng.choice([low, high]),
-                    np.float64(rng.uniform(low, high)),
-                ]
-            )
-            try:
-                call_in_bluesky_event_loop(try_set(axes[name], value), timeout=30)
-                accepted += 1
-            except LimitViolation:
-                refused += 1
-        assert accepted > 1000
-        assert refused > 1000
-        rows = [json.loads(line) for line in (place.directory / "controller.jsonl").read_text().splitlines()]
-        sets = [row for row in rows if row["kind"] == "set"]
-        assert len(sets) == accepted
-        for row in sets:
-            limit = limits[row["axis"]]
-            assert limit.minimum <= row["value"] <= limit.maximum, row
-        assert not [row for row in rows if row["kind"] == "refusal"]
-    finally:
-        devices.close()
-        laboratory.shutdown(place)
-        engine._loop.call_soon_threadsafe(engine._loop.stop)
-        engine._th.join(5)
-        engine._loop.close()
+        try:
+            devices.prepare_run(RunContext(intent="i", experiment="e", ordinal=1, seed=1, replicates=1))
+            limits = profile.limits()
+            axes = {name: LimitedAxis(device, limits[name]) for name, device in devices.axes.items()}
+            for _ in range(CANDIDATES):
+                name = rng.choice(list(axes))
+                low, high = limits[name].minimum, limits[name].maximum
+                span = high - low
+                value = rng.choice(
+                    [
+                        rng.choice(HOSTILE),
+                        rng.uniform(low - span, high + span),
+                        math.nextafter(high, math.inf),
+                        math.nextafter(low, -math.inf),
+                        rng.choice([low, high]),
+                        np.float64(rng.uniform(low, high)),
+                    ]
+                )
+                try:
+                    call_in_bluesky_event_loop(try_set(axes[name], value), timeout=30)
+                    accepted += 1
+                except LimitViolation:
+                    refused += 1
+            assert accepted > 1000
+            assert refused > 1000
+            rows = [json.loads(line) for line in (place.directory / "controller.jsonl").read_text().splitlines()]
+            sets = [row for row in rows if row["kind"] == "set"]
+            assert len(sets) == accepted
+            for row in sets:
+                limit = limits[row["axis"]]
+                assert limit.minimum <= row["value"] <= limit.maximum, row
+            assert not [row for row in rows if row["kind"] == "refusal"]
+        finally:
+            devices.close()
+            laboratory.shutdown(place)
 
 
 PLANS = 100_000
