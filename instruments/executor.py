@@ -297,17 +297,9 @@ class LocalExecutor:
 
     def _drain(self, ledger: Ledger) -> dict[str, str] | None:
         """Move a dead worker's spool into the ledger; what became of each experiment. None when a worker lives."""
-        from athanor.instruments.writer import drain
+        from athanor.instruments.reconcile import drain_dead
 
-        deadline = time.monotonic() + LOCK_S
-        while (handle := take_lock(self.place)) is None:
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.01)
-        try:
-            return drain(ledger, self.place)
-        finally:
-            os.close(handle)
+        return drain_dead(ledger, self.place)
 
     def status(self) -> Message | None:
         """What the worker says of itself, None when there is none. Raises `WorkerLost` when it hangs."""
@@ -345,27 +337,9 @@ class LocalExecutor:
         what a dead one has spooled is stored; what was never started stays dispatched and may be dispatched again;
         what was started and has no end is in doubt.
         """
-        found: list[str] = []
-        drained = self._drain(ledger)
-        for name, state in (drained or {}).items():
-            found.append(f"{name}: {state}, from the spool of a worker that died")
-        facts = self.status() if drained is None else None
-        for campaign in ledger.campaigns():
-            if campaign.instrument != self.place.name:
-                continue
-            for experiment in ledger.experiments(campaign.id, states=["dispatched", "running"]):
-                if facts is not None and facts["experiment"] == experiment.id:
-                    found.append(f"{experiment.id}: being run by worker {facts['pid']}")
-                    continue
-                intent = ledger.intent_for(experiment.id)
-                if intent is None or not self._was_started(intent.id):
-                    found.append(f"{experiment.id}: not started, may be dispatched again")
-                elif drained is None:
-                    found.append(f"{experiment.id}: ended, its worker is storing it")
-                else:
-                    self._doubt(ledger, experiment.id)
-                    found.append(f"{experiment.id}: started and never ended: in doubt")
-        return found
+        from athanor.instruments.reconcile import reconcile
+
+        return [str(found) for found in reconcile(ledger, self.place)]
 
     def shutdown(self) -> None:
         """End the worker, its recovery process and a simulated laboratory's controller.

@@ -166,6 +166,18 @@ class Simulated(Laboratory, Protocol):
         ...
 
 
+@runtime_checkable
+class Witnessing(Protocol):
+    """A laboratory whose controller keeps a log of its own: what really reached the hardware, whoever died."""
+
+    def witness(self, place: InstrumentPlace, intent: str) -> list[dict[str, Any]] | None:
+        """The controller's log lines of one run, oldest first, each with `t` (Unix seconds) and `kind`.
+
+        Empty when the controller never heard of the intent; None when there is no log.
+        """
+        ...
+
+
 def names() -> list[str]:
     """The names of all installed laboratories, sorted."""
     return sorted({entry.name for entry in entry_points(group=GROUP)})

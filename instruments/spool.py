@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from athanor.instruments.words import ABORTED, LOST
+from athanor.instruments.words import ABORTED, FINISHED, LOST
 from athanor.memory.canonical import canonical, parse
 
 if TYPE_CHECKING:
@@ -54,12 +54,17 @@ class Ending:
 
 @dataclass(frozen=True)
 class SpooledRun:
-    """One spool file as read back: its header, the documents as (name, canonical text), the ending if it has one."""
+    """One spool file as read back: its header, the documents as (name, canonical text), the ending if it has one.
+
+    `damage` says from where on a file cannot be read; what stood before that is here. The header of a file that is
+    damaged there is that of its started mark; a file that has neither has no header.
+    """
 
     path: Path
-    header: Header
+    header: Header | None
     documents: list[tuple[str, str]]
     ending: Ending | None
+    damage: str | None = None
 
 
 @dataclass
@@ -155,33 +160,66 @@ def spooled(place: InstrumentPlace) -> list[SpooledRun]:
     if not folder.is_dir():
         return []
     paths = sorted(folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return [run for run in map(_read, paths) if run is not None]
+    return [run for run in (_read(path, place) for path in paths) if run is not None]
 
 
-def _read(path: Path) -> SpooledRun | None:
+def _read(path: Path, place: InstrumentPlace) -> SpooledRun | None:
     header: Header | None = None
     documents: list[tuple[str, str]] = []
     ending: Ending | None = None
-    for line in _lines(path):
-        kind = line.pop("kind")
-        if kind == "header":
-            header = Header(**line)
-        elif kind == "document":
-            documents.append((line["name"], line["body"]))
-        elif kind == "end":
-            ending = Ending(line["state"], line["reason"])
-    if header is None:  # the crash came before the header was whole: nothing was started
-        path.unlink(missing_ok=True)
+    number = 0
+    try:
+        for raw in _lines(path):
+            number += 1
+            line = json.loads(raw)
+            kind = line.pop("kind")
+            if kind == "header" and header is None:
+                header = Header(**line)
+            elif kind == "document" and header is not None and ending is None:
+                name, body = _text(line, "name"), _text(line, "body")
+                parse(body)
+                documents.append((name, body))
+            elif kind == "end" and header is not None:
+                ending = _ending(line)
+            else:
+                raise ValueError(f"a line of kind {kind!r} is out of place")
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        detail = f"line {number}: {error or 'unreadable'}"
+        return SpooledRun(path, header or _marked(place, path), documents, None, detail)
+    if header is None:
+        if (marked := _marked(place, path)) is not None:
+            return SpooledRun(path, marked, [], None, "its header is gone")
+        path.unlink(missing_ok=True)  # the crash came before the header was whole: nothing was started
         return None
     return SpooledRun(path, header, documents, ending)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            yield line
+
+
+def _text(line: Mapping[str, Any], key: str) -> str:
+    if not isinstance(line[key], str):
+        raise TypeError(f"its {key} is no text")
+    return str(line[key])
+
+
+def _ending(line: Mapping[str, Any]) -> Ending:
+    if line["state"] not in FINISHED:
+        raise ValueError(f"no run ends as {line['state']!r}")
+    return Ending(line["state"], line["reason"])
+
+
+def _marked(place: InstrumentPlace, path: Path) -> Header | None:
+    """The header of the run that a file is named for, from its started mark."""
+    try:
+        return Header(**json.loads(mark_path(place.directory / "started", path.stem).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def outcome_of(documents: list[tuple[str, str]]) -> Ending | None:

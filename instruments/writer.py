@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from athanor.instruments.quarantine import Kind, set_aside, take_back
 from athanor.instruments.spool import Backlog, Ending, Header, SpooledRun, outcome_of, spooled, was_started
 from athanor.instruments.words import FINISHED
 from athanor.memory.canonical import parse
-from athanor.memory.errors import IllegalTransition, LedgerBusy, LedgerFull
+from athanor.memory.errors import (
+    Duplicate,
+    IllegalTransition,
+    InvalidRecord,
+    LedgerBusy,
+    LedgerError,
+    LedgerFull,
+    NotFound,
+)
 from athanor.memory.records import Run, SpooledDocument
 
 if TYPE_CHECKING:
@@ -26,6 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DIED = "the worker died before the run's end was known"
+SPOILED = "what it had written cannot be read whole"
+
+REFUSALS = (NotFound, InvalidRecord, IllegalTransition, Duplicate, ValueError, KeyError, TypeError)
+"""What is wrong with a file and will be wrong again, unlike a ledger that is locked, full or not to be opened."""
 
 
 def store(ledger: Ledger, header: Header, first: int, documents: list[tuple[str, str]], uid: str | None = None) -> str:
@@ -57,10 +71,14 @@ def store(ledger: Ledger, header: Header, first: int, documents: list[tuple[str,
     )
     name, body = documents[-1]
     if name == "stop":
-        stop = parse(body)
-        count = sum(stop.get("num_events", {}).values())
-        ledger.stop_run(uid, _time(stop["time"]), stop["exit_status"], stop.get("reason") or None, count)
+        stop(ledger, uid, parse(body))
     return uid
+
+
+def stop(ledger: Ledger, uid: str, document: Mapping[str, Any]) -> None:
+    """Note a run's end by its stop document."""
+    count = sum(document.get("num_events", {}).values())
+    ledger.stop_run(uid, _time(document["time"]), document["exit_status"], document.get("reason") or None, count)
 
 
 def advance(ledger: Ledger, experiment: str, ending: Ending) -> None:
@@ -86,17 +104,71 @@ def _time(seconds: float) -> datetime:
 def settle(ledger: Ledger, place: InstrumentPlace, run: SpooledRun) -> Ending | None:
     """Move a dead worker's run into the ledger and remove it from the spool; what became of its experiment.
 
-    None when it was provably never started: then its experiment is left as it is.
+    None when it was provably never started: then its experiment is left as it is. What the ledger cannot take is set
+    aside, so that it is in nobody's way; its experiment is in doubt.
+
+    Raises:
+        LedgerBusy, LedgerFull, OSError: nothing can be stored now; it is all still there.
     """
-    if run.documents:
-        store(ledger, run.header, 0, run.documents)
-    ending = run.ending or outcome_of(run.documents)
-    if ending is None and was_started(place, run.header.intent):
-        ending = Ending("in_doubt", DIED)
-    if ending is not None:
-        advance(ledger, run.header.experiment, ending)
-    run.path.unlink(missing_ok=True)
+    header = run.header
+    if header is None:
+        _set_aside(ledger, place, run, "damaged", run.damage or "no header")
+        return None
+    if header.instrument != place.name:
+        _set_aside(ledger, place, run, "foreign", f"it is a run of instrument {header.instrument}")
+        return None
+    if not is_of(ledger, header.intent):
+        _set_aside(ledger, place, run, "foreign", f"this ledger has no intent {header.intent}: it is another ledger's")
+        return None
+    trouble = run.damage
+    try:
+        if run.documents:
+            store(ledger, header, 0, run.documents)
+        ending = run.ending or outcome_of(run.documents)
+        if ending is None and (run.documents or was_started(place, header.intent)):
+            ending = Ending("in_doubt", DIED if trouble is None else f"{DIED}: {SPOILED} ({trouble})")
+        if ending is not None:
+            advance(ledger, header.experiment, ending)
+    except REFUSALS as error:
+        trouble = f"{type(error).__name__}: {error}"
+        ending = Ending("in_doubt", f"{DIED}: the ledger does not take its documents ({trouble})")
+        _doubt(ledger, header, ending)
+        _set_aside(ledger, place, run, "refused", trouble)
+        return ending
+    if trouble is not None:
+        _set_aside(ledger, place, run, "damaged", trouble)
+    else:
+        run.path.unlink(missing_ok=True)
     return ending
+
+
+def is_of(ledger: Ledger, intent: str) -> bool:
+    """Whether the ledger holds the intent."""
+    try:
+        ledger.intent(intent)
+    except NotFound:
+        return False
+    return True
+
+
+def _doubt(ledger: Ledger, header: Header, ending: Ending) -> None:
+    try:
+        if ledger.intent(header.intent).experiment_id == header.experiment:
+            advance(ledger, header.experiment, ending)
+    except REFUSALS as error:
+        log.warning("%s: %s", header.experiment, error)
+
+
+def _set_aside(ledger: Ledger, place: InstrumentPlace, run: SpooledRun, kind: Kind, detail: str) -> None:
+    """Set a file aside and tell the ledger; one that cannot be moved now stays for the next time."""
+    intent, experiment = (run.header.intent, run.header.experiment) if run.header is not None else (None, None)
+    try:
+        found = set_aside(place, run.path, kind, detail, intent, experiment)
+    except OSError as error:
+        log.warning("%s cannot be set aside (%s): %s", run.path, detail, error)
+        return
+    with contextlib.suppress(LedgerError):  # the note beside the file says the same
+        ledger.add_event(None, "spool_set_aside", {"instrument": place.name, **asdict(found)})
 
 
 def drain(ledger: Ledger, place: InstrumentPlace) -> dict[str, str]:
@@ -105,9 +177,10 @@ def drain(ledger: Ledger, place: InstrumentPlace) -> dict[str, str]:
     Only for the holder of the instrument's lock.
     """
     found: dict[str, str] = {}
+    take_back(place, lambda intent: is_of(ledger, intent))
     for run in spooled(place):
         ending = settle(ledger, place, run)
-        if ending is not None:
+        if ending is not None and run.header is not None:
             found[run.header.experiment] = ending.state
     return found
 
@@ -163,6 +236,9 @@ class Writer:
 
     def start(self) -> None:
         """Begin with what an earlier worker left behind."""
+        # A ledger that does not answer now gets its runs back another time.
+        with contextlib.suppress(LedgerError):
+            take_back(self._place, lambda intent: is_of(self._open(), intent))
         for run in spooled(self._place):
             self._queue.put(_Left(run))
         self._thread.start()
@@ -195,8 +271,9 @@ class Writer:
                     self._note(error)
                     for item in batch:
                         header = item.run.header if isinstance(item, _Left) else item.header
-                        self._broken.add(header.intent)
-                        self.unstored[header.experiment] = str(self.trouble)
+                        if header is not None:
+                            self._broken.add(header.intent)
+                            self.unstored[header.experiment] = str(self.trouble)
                     log.exception("the ledger did not take a run's documents")
                     break
         self._ended.set()
@@ -235,7 +312,7 @@ class Writer:
         head = batch[0]
         if isinstance(head, _Left):
             ending = settle(self._open(), self._place, head.run)
-            if ending is not None:
+            if ending is not None and head.run.header is not None:
                 self._on_stored(head.run.header.experiment, ending.state)
         elif isinstance(head, _End):
             advance(self._open(), head.header.experiment, head.ending)

@@ -104,6 +104,22 @@ class SimulatedLaboratory:
             from athanor.sandbox.devices import connect
         return connect(place, self.physics, self.profile(), parsed)
 
+    def witness(self, place: InstrumentPlace, intent: str) -> list[dict[str, Any]] | None:
+        """What the controller has logged of one run: from its beginning until the next one's. None without a log."""
+        from athanor.sandbox.witness import read_witness
+
+        path = place.directory / "controller.jsonl"
+        if not path.exists():
+            return None
+        found: list[dict[str, Any]] = []
+        is_of_run = False
+        for line in read_witness(path):
+            if line["kind"] == "run":
+                is_of_run = line.get("intent") == intent
+            if is_of_run:
+                found.append(line)
+        return found
+
     # -- in process ----------------------------------------------------------------------------------------------------
 
     def truth(self, values: Mapping[str, Value]) -> dict[str, float]:
