@@ -2,7 +2,9 @@
 
 What the RunEngine does, and why it is held like this, is not obvious: abort works from any thread while it runs, but
 from a pause it would run the rest of the plan in the calling thread; `RE()` ends with the same exception after a pause
-and after an abort; a run that was stopped early calls itself a success; asking for a pause waits without a time limit.
+and after an abort; a run that was stopped early calls itself a success; a pause from outside cancels whatever message
+is being worked on, and what came since the last checkpoint, readings included, is repeated on resume. So the plan
+alone pauses.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Job:
     lost: str | None = None
     wants_pause: bool = False
     is_pausing: bool = False
-    """The RunEngine has been asked to pause: until it has, an abort is left to its own thread."""
+    """The plan is about to pause the RunEngine: until it has, an abort is left to the RunEngine's own thread."""
     bounds: list[tuple[str, str]] = field(default_factory=list)
     """Its start and stop documents, as far as they are spooled."""
     over: threading.Event = field(default_factory=threading.Event)
@@ -167,15 +169,12 @@ class Engine:
         return job
 
     def pause(self) -> None:
-        """Pause the run in hand; its axes are stopped. Raises `Refused` when there is nothing to pause."""
+        """Pause the run in hand: a motion is halted, a reading finished first. Raises `Refused` when there is none."""
         with self._guard:
             job = self._job
             if job is None or job.ends is not None:
                 raise Refused("run.none", "nothing is running that could be paused")
-            if job.wants_pause:
-                return
             job.wants_pause = True
-        threading.Thread(target=self._pause, args=(job,), name="pause", daemon=True).start()
 
     def resume(self) -> None:
         """Go on with a paused run. Raises `Refused` when none is paused."""
@@ -222,23 +221,6 @@ class Engine:
                     log.debug("abort: %s", error)
             elif self.RE.state in ("aborting", "halting", "stopping", "panicked"):
                 return
-            if job.over.wait(0.005):
-                return
-
-    def _pause(self, job: Job) -> None:
-        # Before its first checkpoint a run cannot be resumed, and a pause would abort it.
-        while self._job is job and job.ends is None:
-            if self.RE.state == "running" and self.RE.resumable:
-                with self._guard:
-                    if job.ends is not None:
-                        return
-                    job.is_pausing = True
-                try:
-                    self.RE.request_pause()
-                    return
-                except (TransitionError, RuntimeError) as error:
-                    log.debug("pause: %s", error)
-                    job.is_pausing = False
             if job.over.wait(0.005):
                 return
 
@@ -329,6 +311,8 @@ class Engine:
             # A little longer than the devices' own, whose messages say more.
             move_timeout=MARGIN_S + max(profile.axes[name].longest_move_s for name in job.values),
             read_timeout=MARGIN_S + max(detector.timeout_s for detector in profile.detectors.values()),
+            wants_pause=lambda: job.wants_pause,
+            begins_pause=lambda: self._begin_pause(job),
         )
         step: Callable[[], Any] = lambda: self.RE(plan)  # noqa: E731 - the next thing to do with the RunEngine
         while True:
@@ -344,6 +328,12 @@ class Engine:
             job.wants_pause = job.is_pausing = False
             self._set_state("running")
             step = self.RE.resume if command == "resume" else lambda: self.RE.abort(job.ends or "aborted")
+
+    def _begin_pause(self, job: Job) -> bool:
+        """Asked by the plan just before it pauses, so that an abort never meets a RunEngine on its way into a pause."""
+        with self._guard:
+            job.is_pausing = job.wants_pause and job.ends is None
+            return job.is_pausing
 
     def _gate(self) -> None:
         """Called immediately before each set reaches a device; raises when nothing may move."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -15,6 +16,9 @@ from athanor.instruments.laboratory import InstrumentLost, ProcessFailed
 from athanor.instruments.words import ABORTED, LOST
 
 Plan = Generator[Msg, Any, Any]
+
+LOOK_S = 0.05
+"""Seconds between two looks, while the axes move or settle, whether somebody wants a pause."""
 
 
 class MoveFailed(RuntimeError):
@@ -63,8 +67,14 @@ def measure(
     tolerances: Mapping[str, float] | None = None,
     move_timeout: float | None = None,
     read_timeout: float | None = None,
+    wants_pause: Callable[[], bool] = lambda: False,
+    begins_pause: Callable[[], bool] = lambda: False,
 ) -> Plan:
     """Stage, set all axes together, settle, then trigger and read `replicates` times; one run.
+
+    The plan pauses only where it asks itself, directly after a checkpoint, so that the RunEngine never repeats a
+    message of its own accord: a reading in hand is finished and kept, a motion is halted, and before the next reading
+    every axis is set again, verified and left to settle. No detector is triggered twice for one reading.
 
     Args:
         axes: limited axes by name; only those named in `values` move, all are read.
@@ -76,20 +86,36 @@ def measure(
         tolerances: how near each read-back must come, in the axis's unit.
         move_timeout: seconds that the common move may take.
         read_timeout: seconds that one reading may take.
+        wants_pause: whether somebody wants a pause.
+        begins_pause: asked once when it can be had, just before it is; whether it is still to be.
 
     Raises (through the RunEngine, and as reason of the stop document): `MoveFailed`, `ReadingFailed`, and whatever the
     devices raise.
     """
     devices = [*detectors, *axes.values()]
 
-    def body() -> Plan:
+    def pause() -> Plan:
         yield from bps.checkpoint()
-        yield from _move(axes, values, tolerances or {}, move_timeout)
-        if settle > 0:
-            yield from bps.sleep(settle)
-        for _ in range(replicates):
-            yield from bps.checkpoint()
-            yield from _read(detectors, devices, read_timeout)
+        if not wants_pause() or not begins_pause():
+            return False
+        yield from bps.pause()
+        return True
+
+    def body() -> Plan:
+        attempts = taken = 0
+        is_there = False
+        while taken < replicates:
+            if (yield from pause()):
+                is_there = False  # whoever paused it may have moved it
+            elif not is_there:
+                attempts += 1
+                is_there = yield from _go(
+                    axes, values, tolerances or {}, move_timeout, settle, f"move {attempts}", wants_pause
+                )
+            else:
+                yield from _read(detectors, devices, read_timeout)
+                taken += 1
+        yield from pause()
 
     def run() -> Plan:
         yield from bps.open_run(md={**md, "plan_name": "measure", "replicates": replicates})
@@ -111,23 +137,40 @@ def measure(
     return (yield from bpp.finalize_wrapper(staged(), bps.unstage_all(*reversed(devices))))
 
 
-def _move(
+def _go(
     axes: Mapping[str, Any],
     values: Mapping[str, float | int | str],
     tolerances: Mapping[str, float],
     timeout: float | None,
+    settle: float,
+    group: str,
+    wants_pause: Callable[[], bool],
 ) -> Plan:
+    """Set the axes, see that they arrive, and let them settle; False as soon as a pause is wanted meanwhile.
+
+    `group` is one of its own for each attempt: what a pause halted is waited for no more.
+    """
     for name, value in values.items():
-        yield Msg("set", axes[name], value, group="move")
-    try:
-        yield from bps.wait("move", timeout=timeout)
-    except TimeoutError as error:
-        raise MoveFailed(f"not all of {', '.join(values)} arrived within {timeout} s") from error
+        if wants_pause():
+            return False
+        yield Msg("set", axes[name], value, group=group)
+    end = time.monotonic() + (math.inf if timeout is None else timeout)
+    while not (yield from bps.wait(group, timeout=min(LOOK_S, end - time.monotonic()), error_on_timeout=False)):
+        if wants_pause():
+            return False
+        if time.monotonic() >= end:
+            raise MoveFailed(f"not all of {', '.join(values)} arrived within {timeout} s")
     for name, value in values.items():
         location = yield Msg("locate", axes[name])
         here = location["readback"]
         if not _is_at(here, value, tolerances.get(name, 0.0)):
             raise MoveFailed(f"{name} was sent to {value} and stands at {here}: is it stuck?")
+    settled = time.monotonic() + settle
+    while (left := settled - time.monotonic()) > 0:
+        yield from bps.sleep(min(left, LOOK_S))
+        if wants_pause():
+            return False
+    return True
 
 
 def _is_at(here: Any, value: float | int | str, tolerance: float) -> bool:

@@ -184,19 +184,31 @@ def test_pause_stops_resume_goes_on_and_the_readings_are_whole(stand: Stand) -> 
     job = stand.start(stand.job(replicates=2))
     until(lambda: stand.d.begun == 1)
     stand.engine.pause()
+    assert stand.engine.state == "running", "a reading in hand is finished first"
+    stand.d.free.set()
     until(lambda: stand.engine.state == "paused")
     assert not job.over.is_set()
-    stand.d.free.set()
     stand.engine.resume()
     assert stand.end(job) == Ending("completed", None)
+    assert stand.d.begun == 2, "no reading is taken twice"
+    assert stand.x.begun == 2, "before the next one the axis is sent where it belongs again"
     with pytest.raises(Refused):
         stand.engine.resume()
 
 
+def test_a_pause_halts_a_motion_and_resume_begins_it_anew(stand: Stand) -> None:
+    job = moving(stand)
+    stand.engine.pause()
+    until(lambda: stand.engine.state == "paused")
+    until(lambda: stand.x._stopped)
+    stand.x.free.set()
+    stand.engine.resume()
+    assert stand.end(job) == Ending("completed", None)
+    assert (stand.x.begun, stand.d.begun) == (2, 1)
+
+
 def test_abort_while_paused(stand: Stand) -> None:
-    stand.d.free.clear()
-    job = stand.start(stand.job())
-    until(lambda: stand.d.begun == 1)
+    job = moving(stand)
     stand.engine.pause()
     until(lambda: stand.engine.state == "paused")
     stand.engine.abort("enough")
@@ -287,13 +299,15 @@ def test_a_resume_given_twice_does_not_undo_the_next_pause(stand: Stand) -> None
     job = stand.start(stand.job(replicates=2))
     until(lambda: stand.d.begun == 1)
     stand.engine.pause()
+    stand.d.free.set()
     until(lambda: stand.engine.state == "paused")
+    stand.d.free.clear()
     stand.engine._commands.put("resume")  # two people at once: both saw it paused
     stand.engine.resume()
     until(lambda: stand.d.begun == 2)
     stand.engine.pause()
-    until(lambda: stand.states.count("paused") == 2)
     stand.d.free.set()
+    until(lambda: stand.states.count("paused") == 2)
     assert not job.over.wait(0.3)
     assert stand.engine.state == "paused"
     stand.engine.resume()
