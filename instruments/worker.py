@@ -1,10 +1,9 @@
 """The worker process of one instrument: it alone owns the devices, and it runs nothing that was not approved.
 
 `python -m athanor.instruments.worker --place DIR --ledger URL --gate-key FILE` reads `config.json` in the instrument's
-folder, holds the instrument's lock for life and serves `worker.sock`. It outlives the campaign that started it.
-
-Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [latch]`, `pause`, `resume`, `park`,
-`shutdown`. Events: `heartbeat` every quarter second, `state`, and `stored` when the ledger has a new state.
+folder, holds the instrument's lock for life and serves `worker.sock`. It outlives the campaign that started it. What it
+answers stands in `requests`. Events: `heartbeat` every quarter second, `state`, and `stored` when the ledger has a new
+state.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from athanor.instruments.config import Config, settle_control_layer, take_lock
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.keeper import RecoveryKeeper
 from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load
 from athanor.instruments.latch import Latch
+from athanor.instruments.requests import Requests
 from athanor.instruments.safeguards import Safeguards
 from athanor.instruments.spool import Backlog, Ending
-from athanor.instruments.wire import BEAT_S, Connection, Message, Server, refusal
-from athanor.instruments.words import LOST, Refused
+from athanor.instruments.wire import BEAT_S, Message, Server
+from athanor.instruments.words import LOST
 from athanor.memory.places import InstrumentPlace
 
 if TYPE_CHECKING:
@@ -66,15 +65,14 @@ class Worker:
         self._ledger_guard = threading.Lock()
         self._laboratory: Laboratory | None = None
         self._devices: Devices | None = None
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
         self._writer: Writer | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._state = "starting"
-        self._parked = False
-        self._holding = threading.Lock()
-        self._lost: str | None = None
+        self.dispatcher: Dispatcher | None = None
+        self.state = "starting"
+        self.is_parked = False
+        self.lost: str | None = None
         self.recovery = RecoveryKeeper(place)
-        self.server = Server(place.sockets / "worker.sock", self.handle)
+        self.server = Server(place.sockets / "worker.sock", Requests(self).handle)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -93,17 +91,17 @@ class Worker:
         from athanor.memory.signing import load_public
 
         public = load_public(self._gate_key)
-        self._engine = Engine(self.profile, self._on_engine, self._latched, self.safeguards)
+        self.engine = Engine(self.profile, self._on_engine, self.latched, self.safeguards)
         self._devices = self._laboratory.connect(self.place, self.config.options)
-        self._engine.attach(self._devices)
+        self.engine.attach(self._devices)
         backlog = Backlog()
         self._writer = Writer(self.ledger, self.place, backlog, self._on_stored)
-        self._dispatcher = Dispatcher(
-            self.place, self.profile, self.latch, public, self._engine, self._writer, backlog, self.ledger
+        self.dispatcher = Dispatcher(
+            self.place, self.profile, self.latch, public, self.engine, self._writer, backlog, self.ledger
         )
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        self._set_state("parked" if self._parked else "idle")
+        self.set_state("parked" if self.is_parked else "idle")
 
     def serve(self, idle_s: float | None, lock: int) -> None:
         """Serve until told to end, or the hardware or the instrument's folder is gone.
@@ -111,26 +109,26 @@ class Worker:
         If `idle_s` is given, also until nobody has been here for so many seconds. `lock` is the open lock file.
         """
         while not self.ending.wait(0.5):
-            unused = self._engine is None or self._engine.job is None
+            unused = self.engine is None or self.engine.job is None
             if idle_s is not None and unused and self.server.unused_s() > idle_s:
                 log.info("ended: nobody has been here for %g s", idle_s)
                 break
             if unused and os.fstat(lock).st_nlink == 0:
                 log.info("ended: the folder of the instrument was deleted")
                 break
-        self._set_state("leaving")
+        self.set_state("leaving")
 
     def leave(self) -> None:
         """Let the ledger take what it can, and close. What it has not taken stays in the spool."""
-        if self._engine is not None and self._engine.abort("the worker ends"):
-            job = self._engine.job
+        if self.engine is not None and self.engine.abort("the worker ends"):
+            job = self.engine.job
             if job is not None:
                 job.over.wait(2.0)
         if self._writer is not None and not self._writer.finish(LEAVE_S):
             log.warning("the ledger did not take everything: it stays in the spool (%s)", self._writer.trouble)
         if self._devices is not None:
             spawn(self._devices.close, "close").exception(2.0)
-        if self._lost is None:
+        if self.lost is None:
             self.recovery.end()
             if self.profile.simulated and self._laboratory is not None:
                 self._laboratory.shutdown(self.place)
@@ -149,10 +147,10 @@ class Worker:
 
     def facts(self) -> Message:
         """The worker's state as every answer and heartbeat tells it."""
-        job = self._engine.job if self._engine is not None else None
+        job = self.engine.job if self.engine is not None else None
         return {
             # The watch sees a loss within a tenth of a second; who asks in between is not told that all is well.
-            "state": "lost" if self._state != "leaving" and not self._is_connected() else self._state,
+            "state": "lost" if self.state != "leaving" and not self.is_connected() else self.state,
             "experiment": job.context.experiment if job is not None else None,
             "campaign": job.spool.header.campaign if job is not None else None,
             "recovery": self.recovery.missing,
@@ -162,7 +160,7 @@ class Worker:
             "t": time.time(),
         }
 
-    def _is_connected(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether the hardware is there, as far as is known; while it is being connected there is nothing to lose."""
         if self._devices is None:
             return True
@@ -177,19 +175,21 @@ class Worker:
             self.server.broadcast({"event": "heartbeat", **self.facts()})
             time.sleep(BEAT_S)
 
-    def _set_state(self, state: str) -> None:
-        if self._state == "leaving" or (self._state == "lost" and state != "leaving"):
+    def set_state(self, state: str) -> None:
+        """Enter a state and tell everybody; what is lost or leaving stays so."""
+        if self.state == "leaving" or (self.state == "lost" and state != "leaving"):
             return
-        self._state = state
+        self.state = state
         self.server.broadcast({"event": "state", **self.facts()})
 
     def _on_engine(self, state: str) -> None:
-        self._set_state("parked" if state == "idle" and self._parked else state)
+        self.set_state("parked" if state == "idle" and self.is_parked else state)
 
     def _on_stored(self, experiment: str, state: str) -> None:
         self.server.broadcast({"event": "stored", "experiment": experiment, "stored": state})
 
-    def _latched(self) -> str | None:
+    def latched(self) -> str | None:
+        """Why Stop All is latched, or None when it is not."""
         state = self.latch.read()
         return (state.reason or "no reason given") if state.engaged else None
 
@@ -197,21 +197,21 @@ class Worker:
 
     def _watch(self) -> None:
         """See within a tenth of a second when the hardware has gone or somebody has used Stop All."""
-        assert self._engine is not None
+        assert self.engine is not None
         while not self.ending.wait(WATCH_S):
-            if not self._is_connected():
+            if not self.is_connected():
                 self._lose("the connection to the hardware dropped")
                 return
-            job = self._engine.job
-            if job is not None and job.ends is None and (reason := self._latched()) is not None:
-                self._engine.abort(f"Stop All is latched: {reason}")
+            job = self.engine.job
+            if job is not None and job.ends is None and (reason := self.latched()) is not None:
+                self.engine.abort(f"Stop All is latched: {reason}")
 
     def _lose(self, cause: str) -> None:
         """The hardware is gone: say so, in the ledger too, give the run a moment to end, and leave."""
-        assert self._engine is not None and self._writer is not None
-        self._lost = cause
-        job = self._engine.lose(cause)
-        self._set_state("lost")
+        assert self.engine is not None and self._writer is not None
+        self.lost = cause
+        job = self.engine.lose(cause)
+        self.set_state("lost")
         if job is not None:
             job.over.wait(0.5)
             # Also if the RunEngine hangs on the lost device: nobody has to wait for that to learn of it.
@@ -219,134 +219,6 @@ class Worker:
                 self._writer.end(job.spool.header, Ending("in_doubt", f"{LOST}{cause}"), None)
                 job.over.wait(2.0)
         self.ending.set()
-
-    # -- requests ------------------------------------------------------------------------------------------------------
-
-    def handle(self, connection: Connection, message: Message) -> Message | None:
-        """Answer one request, in the connection's own thread, without waiting for anything."""
-        verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
-            "hello": self._hello,
-            "status": lambda _, __: {**self.facts(), **self.safeguards.facts()},
-            "dispatch": self._dispatch,
-            "abort": self._abort,
-            "pause": self._pause,
-            "resume": self._resume,
-            "park": self._park,
-            "shutdown": self._shutdown,
-        }
-        verb = verbs.get(message.get("verb"))
-        if verb is None:
-            raise Refused("request.verb", f"no verb {message.get('verb')!r}; there are {', '.join(verbs)}")
-        return verb(connection, message)
-
-    def _hello(self, connection: Connection, message: Message) -> Message:
-        campaign = message.get("campaign")
-        if campaign is not None:
-            self._hold(connection, str(campaign))
-        return {
-            "name": self.place.name,
-            "pid": os.getpid(),
-            "config": self.digest,
-            "simulated": self.profile.simulated,
-            "is_latched": self.latch.read().engaged,
-            "axes": list(self.profile.axes),
-            **self.safeguards.facts(),
-            **self.facts(),
-        }
-
-    def _hold(self, connection: Connection, campaign: str) -> None:
-        """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
-        with self._holding:
-            for other in self.server.connections:
-                if other is not connection and other.campaign not in (None, campaign):
-                    raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
-            job = self._engine.job if self._engine is not None else None
-            if job is not None and job.spool.header.campaign != campaign:
-                raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
-            connection.campaign = campaign
-
-    def _abort(self, _: Connection, message: Message) -> Message:
-        reason = str(message.get("reason") or "no reason given")
-        latched = bool(message.get("latch"))
-        if latched:
-            # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
-            self.latch.hold(reason, str(message.get("by") or "Stop All"))
-        return {"running": self._engine is not None and self._engine.abort(reason), "latched": latched, **self.facts()}
-
-    def _pause(self, _: Connection, __: Message) -> Message:
-        self._ready().pause()
-        return self.facts()
-
-    def _resume(self, _: Connection, __: Message) -> Message:
-        engine = self._ready()
-        if self._latched() is not None:
-            raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
-        if engine.state == "paused":
-            engine.resume()
-        elif self._parked:
-            self._parked = False
-            self._set_state(engine.state)
-        else:
-            raise Refused("run.none", "nothing is paused or parked")
-        return self.facts()
-
-    def _park(self, _: Connection, __: Message) -> Message:
-        self._parked = True
-        if self._state == "idle":
-            self._set_state("parked")
-        return self.facts()
-
-    def _shutdown(self, connection: Connection, message: Message) -> Message:
-        if message.get("if_idle", True):
-            job = self._engine.job if self._engine is not None else None
-            if job is not None:
-                raise Refused("instrument.busy", f"{self.place.name} runs {job.context.experiment}")
-            for other in self.server.connections:
-                if other is not connection and other.campaign is not None:
-                    raise Refused("instrument.busy", f"{self.place.name} is held by campaign {other.campaign}")
-        self.ending.set()
-        return self.facts()
-
-    def _ready(self) -> Engine:
-        if self._lost is not None:
-            raise Refused("instrument.lost", self._lost)
-        if not self._is_connected():
-            raise Refused("instrument.lost", "the connection to the hardware dropped")
-        if self.ending.is_set():
-            raise Refused("worker.stopping", "the worker is ending")
-        if self._engine is None or self._state == "starting":
-            raise Refused("instrument.starting", "the instrument is being connected")
-        return self._engine
-
-    # -- dispatch ------------------------------------------------------------------------------------------------------
-
-    def _dispatch(self, connection: Connection, message: Message) -> None:
-        intent, epoch = message.get("intent"), message.get("epoch")
-        if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
-            raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
-        aborts = self._ready().count_aborts()
-        dispatcher = self._dispatcher
-        assert dispatcher is not None
-
-        def work() -> None:
-            identity = message.get("id")
-            try:
-                if self._parked:
-                    raise Refused("worker.parked", f"{self.place.name} is parked")
-                if self.recovery.missing is not None:
-                    raise Refused("recovery.missing", self.recovery.missing)
-                experiment = dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))
-                connection.send({"id": identity, "ok": True, "started": experiment, **self.facts()})
-            except Refused as error:
-                log.info("refused %s: %s", intent, error)
-                self.safeguards.tally.add(error.code)
-                connection.send(refusal(identity, error))
-            except Exception as error:
-                log.exception("a dispatch ended in an unforeseen way")
-                connection.send(refusal(identity, Refused("worker.error", f"{type(error).__name__}: {error}")))
-
-        # Not awaited here: the same connection must be able to abort what is being prepared.
-        threading.Thread(target=work, name="dispatch", daemon=True).start()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,170 @@
+"""What a worker answers on its socket, in threads that never wait for the RunEngine, the ledger or a device.
+
+Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [latch]`, `pause [by]`, `resume [by]`,
+`park`, `shutdown`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from athanor.instruments.wire import Connection, Message, refusal
+from athanor.instruments.words import Refused
+
+if TYPE_CHECKING:
+    from athanor.instruments.engine import Engine
+    from athanor.instruments.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Requests:
+    """Answers for one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._holding = threading.Lock()
+
+    def handle(self, connection: Connection, message: Message) -> Message | None:
+        """Answer one request, in the connection's own thread, without waiting for anything."""
+        verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
+            "hello": self._hello,
+            "status": lambda _, __: {**self._worker.facts(), **self._worker.safeguards.facts()},
+            "dispatch": self._dispatch,
+            "abort": self._abort,
+            "pause": self._pause,
+            "resume": self._resume,
+            "park": self._park,
+            "shutdown": self._shutdown,
+        }
+        verb = verbs.get(message.get("verb"))
+        if verb is None:
+            raise Refused("request.verb", f"no verb {message.get('verb')!r}; there are {', '.join(verbs)}")
+        return verb(connection, message)
+
+    def _hello(self, connection: Connection, message: Message) -> Message:
+        worker = self._worker
+        campaign = message.get("campaign")
+        if campaign is not None:
+            self._hold(connection, str(campaign))
+        return {
+            "name": worker.place.name,
+            "pid": os.getpid(),
+            "config": worker.digest,
+            "simulated": worker.profile.simulated,
+            "is_latched": worker.latch.read().engaged,
+            "axes": list(worker.profile.axes),
+            **worker.safeguards.facts(),
+            **worker.facts(),
+        }
+
+    def _hold(self, connection: Connection, campaign: str) -> None:
+        """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
+        worker = self._worker
+        with self._holding:
+            for other in worker.server.connections:
+                if other is not connection and other.campaign not in (None, campaign):
+                    raise Refused("instrument.busy", f"{worker.place.name} is held by campaign {other.campaign}")
+            job = worker.engine.job if worker.engine is not None else None
+            if job is not None and job.spool.header.campaign != campaign:
+                raise Refused("instrument.busy", f"{worker.place.name} runs {job.context.experiment}")
+            connection.campaign = campaign
+
+    def _abort(self, _: Connection, message: Message) -> Message:
+        worker = self._worker
+        reason = str(message.get("reason") or "no reason given")
+        latched = bool(message.get("latch"))
+        if latched:
+            # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
+            worker.latch.hold(reason, str(message.get("by") or "Stop All"))
+        running = worker.engine is not None and worker.engine.abort(reason)
+        return {"running": running, "latched": latched, **worker.facts()}
+
+    def _pause(self, _: Connection, __: Message) -> Message:
+        self._ready().pause()
+        return self._worker.facts()
+
+    def _resume(self, _: Connection, __: Message) -> Message:
+        worker, engine = self._worker, self._ready()
+        if worker.latched() is not None:
+            raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
+        if engine.state == "paused":
+            engine.resume()
+        elif worker.is_parked:
+            worker.is_parked = False
+            worker.set_state(engine.state)
+        else:
+            raise Refused("run.none", "nothing is paused or parked")
+        return worker.facts()
+
+    def _park(self, _: Connection, __: Message) -> Message:
+        worker = self._worker
+        worker.is_parked = True
+        if worker.state == "idle":
+            worker.set_state("parked")
+        return worker.facts()
+
+    def _shutdown(self, connection: Connection, message: Message) -> Message:
+        worker = self._worker
+        if message.get("if_idle", True):
+            job = worker.engine.job if worker.engine is not None else None
+            if job is not None:
+                raise Refused("instrument.busy", f"{worker.place.name} runs {job.context.experiment}")
+            for other in worker.server.connections:
+                if other is not connection and other.campaign is not None:
+                    raise Refused("instrument.busy", f"{worker.place.name} is held by campaign {other.campaign}")
+        worker.ending.set()
+        return worker.facts()
+
+    def _ready(self) -> Engine:
+        worker = self._worker
+        if worker.lost is not None:
+            raise Refused("instrument.lost", worker.lost)
+        if not worker.is_connected():
+            raise Refused("instrument.lost", "the connection to the hardware dropped")
+        if worker.ending.is_set():
+            raise Refused("worker.stopping", "the worker is ending")
+        if worker.engine is None or worker.state == "starting":
+            raise Refused("instrument.starting", "the instrument is being connected")
+        return worker.engine
+
+    def _dispatch(self, connection: Connection, message: Message) -> None:
+        worker = self._worker
+        intent, epoch = message.get("intent"), message.get("epoch")
+        if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
+            raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
+        aborts = self._ready().count_aborts()
+        dispatcher = worker.dispatcher
+        assert dispatcher is not None
+
+        def work() -> Message:
+            if worker.is_parked:
+                raise Refused("worker.parked", f"{worker.place.name} is parked")
+            if worker.recovery.missing is not None:
+                raise Refused("recovery.missing", worker.recovery.missing)
+            return {"started": dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))}
+
+        self._later(connection, message, work)
+
+    def _later(self, connection: Connection, message: Message, work: Callable[[], Message]) -> None:
+        """Answer when it is done: the same connection must be able to abort what is being prepared."""
+        worker = self._worker
+        what = str(message.get("verb"))
+
+        def answer() -> None:
+            identity = message.get("id")
+            try:
+                connection.send({"id": identity, "ok": True, **work(), **worker.facts()})
+            except Refused as error:
+                log.info("refused %s %s: %s", what, message.get("intent", ""), error)
+                worker.safeguards.tally.add(error.code)
+                connection.send(refusal(identity, error))
+            except Exception as error:
+                log.exception("a %s ended in an unforeseen way", what)
+                connection.send(refusal(identity, Refused("worker.error", f"{type(error).__name__}: {error}")))
+
+        threading.Thread(target=answer, name=what, daemon=True).start()
