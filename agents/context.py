@@ -280,45 +280,18 @@ class Context:
         except WorkerLost as error:
             self.pause(
                 f"the worker of {self.place.name} was lost during experiment {experiment.id} ({error}). Look at the "
-                f"instrument, then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
+                f"instrument, then: athanor reconcile {experiment.id}"
             )
             return False
         return True
 
     def observe(self, experiment: Experiment) -> None:
         """Store what came of an ended experiment, once. One that never ran has nothing to observe."""
-        from athanor.instruments.reductions import ReductionFailed, reduce
-        from athanor.memory.canonical import parse
+        from athanor.agents.observing import observation
 
         if experiment.state not in ENDED or any(o.experiment_id == experiment.id for o in self.observations()):
             return
-        outcomes: dict[str, Any] = {}
-        status, reason, name, code = experiment.state, experiment.reason, self.profile.reduction, "none"
-        run = self.ledger.run_for(experiment.id)
-        if experiment.state == "completed":
-            documents = [(d.name, parse(d.body)) for d in self.ledger.documents(run.uid)] if run is not None else []
-            try:
-                reduced = reduce(self.profile.reduction, documents, self.profile.outcomes)
-                outcomes = {k: {"mean": mean, "sem": sem} for k, (mean, sem) in reduced.outcomes.items()}
-                name, code = reduced.name, reduced.code_hash
-            except ReductionFailed as error:
-                status, reason = "failed", f"reduction: {error}"
-        source = experiment.source if experiment.source in ("operator", "reasoner") else "planner"
-        self.ledger.add_observation(
-            Observation(
-                id=f"{experiment.id}/o1",
-                campaign_id=self.id,
-                experiment_id=experiment.id,
-                candidate_id=experiment.candidate.get("id"),
-                values=experiment.values,
-                outcomes=outcomes,
-                status=status,
-                reason=reason,
-                source=source,
-                reduction=name,
-                reduction_hash=code,
-            )
-        )
+        self.ledger.add_observation(observation(self.ledger, self.profile, experiment))
 
     def was_excused(self, moment: datetime) -> bool:
         """Whether a person resumed the campaign after `moment`, having seen the pause that followed."""
@@ -333,7 +306,7 @@ class Context:
 def _settle_first(experiment: Experiment) -> str:
     return (
         f"experiment {experiment.id} is in doubt: {experiment.reason or 'the run has no end'}. Look at the instrument, "
-        f"then: athanor settle {experiment.id} --as completed|failed|aborted|not-started --reason …"
+        f"then: athanor reconcile {experiment.id}"
     )
 
 

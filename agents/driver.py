@@ -178,7 +178,7 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
     """Run the graph until it stops, waiting for people where it interrupts."""
     from langgraph.types import Command
 
-    from athanor.agents import graph
+    from athanor.agents import doubt, graph
     from athanor.agents.nodes import Nodes
 
     ledger, campaign_id = context.ledger, context.id
@@ -195,8 +195,9 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
         return
     context.executor.ensure()
     context.executor.reconcile(ledger)
-    if doubt := context.doubt() or context.doubt_of_others():
-        context.pause(doubt)
+    doubt.note(ledger, [item for item in ledger.campaigns() if item.instrument == context.place.name])
+    if cause := context.doubt() or context.doubt_of_others():
+        context.pause(cause)
         return
     for experiment in ledger.experiments(campaign_id, states=ENDED):
         context.observe(experiment)

@@ -20,6 +20,7 @@ from athanor.agents.hypotheses.registration import (
     register,
 )
 from athanor.agents.hypotheses.verdicts import Assessment, RunResult, assess, next_step
+from athanor.agents.observing import BY_HAND
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
 from athanor.agents.reasoners.model_call import ReasoningCancelled
 from athanor.agents.reasoners.protocol import Proposal, Situation
@@ -76,6 +77,8 @@ class Inquiry:
                 continue
             o = observed.get(e.id)
             outcomes = {k: v["mean"] for k, v in o.outcomes.items()} if o is not None and o.outcomes else None
+            if o is not None and o.reduction == BY_HAND:
+                outcomes = {}  # a test is decided by what the instrument measured: the block is dropped
             state = o.status if o is not None else e.state
             runs.append(
                 RunResult(

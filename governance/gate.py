@@ -16,7 +16,16 @@ from typing import Any, Literal
 from athanor.memory.canonical import canonical, time_text
 from athanor.memory.errors import Duplicate, InvalidRecord, StaleRevision
 from athanor.memory.ledger import Ledger
-from athanor.memory.records import Decision, DecisionKind, Experiment, Value, new_id, revision_of, storable
+from athanor.memory.records import (
+    Decision,
+    DecisionKind,
+    Experiment,
+    Outcome,
+    Value,
+    new_id,
+    revision_of,
+    storable,
+)
 from athanor.memory.signing import GateKey
 from athanor.memory.transitions import EXPERIMENT
 
@@ -159,19 +168,37 @@ class Gate:
         decision = self._decision("grant", campaign_id, None, instrument, reason, latch=latch, ttl=ttl, **body)
         return self._ledger.add_decision(decision)
 
-    def settle(self, experiment_id: str, as_state: SettledState, reason: str) -> Decision:
+    def settle(
+        self,
+        experiment_id: str,
+        as_state: SettledState,
+        reason: str,
+        outcomes: Mapping[str, Outcome] | None = None,
+    ) -> Decision:
         """Say what became of an experiment that is `in_doubt`, after looking at the instrument.
+
+        Args:
+            experiment_id: the experiment.
+            as_state: what happened.
+            reason: how the person knows.
+            outcomes: what was measured, read off by the person: by outcome its mean and standard error (None:
+                unknown), in the outcome's unit. Only for `completed`; without them the documents of the run count.
 
         Raises:
             StaleRevision: the experiment is not in doubt.
-            GateError: not a state in which it can end, or no reason.
+            GateError: not a state in which it can end, no reason, or outcomes that make no sense.
         """
         if as_state not in EXPERIMENT["in_doubt"]:
             raise GateError(
                 f"{experiment_id}: cannot be settled as {as_state!r}; use {', '.join(sorted(EXPERIMENT['in_doubt']))}"
             )
+        if outcomes is not None and as_state != "completed":
+            raise GateError(f"{experiment_id}: an experiment that is {as_state} has no outcomes; leave them out")
         experiment = self._ledger.experiment(experiment_id)
-        decision = self._about("settle", experiment, _needed(reason, "a settlement"), **{"as": as_state})
+        more: dict[str, Any] = {"as": as_state}
+        if outcomes is not None:
+            more["outcomes"] = _measured(experiment_id, outcomes)
+        decision = self._about("settle", experiment, _needed(reason, "a settlement"), **more)
         self._ledger.decide(experiment.id, experiment.revision, decision)
         return decision
 
@@ -243,6 +270,21 @@ def _needed(reason: str, what: str) -> str:
     if not reason.strip():
         raise GateError(f"{what} needs a reason")
     return reason.strip()
+
+
+def _measured(experiment_id: str, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, float | None]]:
+    """Return outcomes as a settlement's body holds them, or refuse what is no measurement."""
+    if not outcomes:
+        raise GateError(f"{experiment_id}: give at least one outcome, or none at all to let its documents count")
+    checked: dict[str, dict[str, float | None]] = {}
+    for name, outcome in outcomes.items():
+        mean, sem = outcome["mean"], outcome["sem"]
+        if not _is_number(mean):
+            raise GateError(f"{experiment_id}: {name} cannot be {mean!r}; give a finite number")
+        if sem is not None and not (_is_number(sem) and sem >= 0):
+            raise GateError(f"{experiment_id}: the standard error of {name} cannot be {sem!r}")
+        checked[storable(name)] = {"mean": float(mean), "sem": None if sem is None else float(sem)}
+    return checked
 
 
 def _edited(old: Experiment, values: dict[str, Value], ordinal: int, problem_hash: str) -> Experiment:

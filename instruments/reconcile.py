@@ -6,11 +6,13 @@ it; what was started and has none is in doubt, and only a person says what came 
 
 from __future__ import annotations
 
-import logging
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from athanor.instruments.config import take_lock
 from athanor.instruments.quarantine import SetAside, aside, take_back
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
     from athanor.memory.places import InstrumentPlace
     from athanor.memory.records import Experiment
-
-log = logging.getLogger(__name__)
 
 LOCK_S = 0.5
 """Seconds for a dying process's lock to be let go after its socket was closed."""
@@ -52,16 +52,38 @@ def drain_dead(ledger: Ledger, place: InstrumentPlace, retry: bool = False) -> d
     `retry` also tries again what the ledger had refused before.
     """
     deadline = time.monotonic() + LOCK_S
-    while (handle := take_lock(place)) is None:
-        if time.monotonic() > deadline:
+    with _undisturbed(place, deadline) as handle:
+        if handle is None:
             return None
-        time.sleep(0.01)
-    try:
         if retry:
             take_back(place, lambda intent: is_of(ledger, intent), ("foreign", "refused"))
         return drain(ledger, place)
-    finally:
-        os.close(handle)
+
+
+@contextmanager
+def _undisturbed(place: InstrumentPlace, deadline: float) -> Iterator[int | None]:
+    """Keep every worker from running and from being started; None when one runs, or is being started now."""
+    place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (place.directory / "worker.start").open("a") as start:
+        handle = None
+        while (handle := _both(place, start)) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        try:
+            yield handle
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
+def _both(place: InstrumentPlace, start: IO[str]) -> int | None:
+    try:
+        fcntl.flock(start, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    handle = take_lock(place)
+    if handle is None:
+        fcntl.flock(start, fcntl.LOCK_UN)
+    return handle
 
 
 def reconcile(ledger: Ledger, place: InstrumentPlace, retry: bool = False) -> list[Found]:

@@ -63,10 +63,13 @@ class Testimony:
 
 
 def testimony(
-    place: InstrumentPlace, profile: Profile, values: Mapping[str, float | int | str], intent: str | None
+    place: InstrumentPlace, profile: Profile | None, values: Mapping[str, float | int | str], intent: str | None
 ) -> Testimony:
-    """Ask the recovery process of an instrument where its axes are, and the controller's log about the run."""
-    account = _account(profile.laboratory, place, intent) if intent is not None else None
+    """Ask the recovery process of an instrument where its axes are, and the controller's log about the run.
+
+    Without a profile, units and tolerances are unknown, and so is whether there is a log.
+    """
+    account = _account(profile.laboratory, place, intent) if intent is not None and profile is not None else None
     try:
         answer = positions(place, READ_S)
     except (OSError, ValueError) as error:
@@ -87,11 +90,11 @@ def _words(error: Exception) -> str:
 
 
 def _axes(
-    profile: Profile, values: Mapping[str, float | int | str], found: Mapping[str, float | int | str | None]
+    profile: Profile | None, values: Mapping[str, float | int | str], found: Mapping[str, float | int | str | None]
 ) -> list[Axis]:
     axes = []
     for name, target in values.items():
-        spec = profile.axes.get(name)
+        spec = profile.axes.get(name) if profile is not None else None
         position = found.get(name)
         axes.append(
             Axis(

@@ -1,8 +1,8 @@
 """What a signed decision says, and whether its row says the same.
 
 The body of a decision is canonical text: kind, campaign, instrument, latch, expires_at, nonce, by, at, reason; then
-`experiment` and `revision`, or, for a grant, `envelope`; an edit also has `replacement`, a settlement `as`. The
-signature covers the body, so a row is worth only what its body says.
+`experiment` and `revision`, or, for a grant, `envelope`; an edit also has `replacement`, a settlement `as` and, where
+a person entered them, `outcomes`. The signature covers the body, so a row is worth only what its body says.
 """
 
 from __future__ import annotations

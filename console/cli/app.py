@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from athanor.console.cli import failures, instruments, ledger, look, output, safety, sandbox, start, supervise
+from athanor.console.cli import (
+    failures,
+    instruments,
+    ledger,
+    look,
+    output,
+    reconcile,
+    safety,
+    sandbox,
+    start,
+    supervise,
+)
 
 EPILOG = (
     "Exit codes: 0 done · 1 refused or failed, with the reason · 2 used wrongly · 3 the campaign is paused. "
@@ -47,6 +58,7 @@ def _root(
 
 start.add_to(app)
 supervise.add_to(app)
+reconcile.add_to(app)
 safety.add_to(app)
 look.add_to(app)
 ledger.add_to(app)

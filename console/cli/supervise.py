@@ -1,4 +1,4 @@
-"""Commands of the person who supervises: decide, propose, settle, pause, stop after the step, cancel."""
+"""Commands of the person who supervises: decide, propose, pause, stop after the step, cancel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from athanor.console.cli import context, drive, output
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
-    from athanor.governance.gate import SettledState
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Request
 
@@ -30,7 +29,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("edit", rich_help_panel=PANEL)(edit)
     app.command("reject", rich_help_panel=PANEL)(reject)
     app.command("propose", rich_help_panel=PANEL)(propose)
-    app.command("settle", rich_help_panel=PANEL)(settle)
     app.command("pause", rich_help_panel=PANEL)(pause)
     app.command("stop-after-step", rich_help_panel=PANEL)(stop_after_step)
     app.command("cancel", rich_help_panel=PANEL)(cancel)
@@ -142,37 +140,6 @@ def propose(
     if not approve_too:
         _say_approve(opened, experiment.id, experiment.revision)
     _hint_if_not_driven(opened, campaign.id)
-
-
-OUTCOMES_OF_DOUBT: dict[str, SettledState] = {
-    "completed": "completed",
-    "failed": "failed",
-    "aborted": "aborted",
-    "not-started": "not_started",
-}
-
-
-def settle(
-    experiment_id: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment in doubt.")],
-    as_state: Annotated[str, typer.Option("--as", help="What really happened: " + " | ".join(OUTCOMES_OF_DOUBT) + ".")],
-    reason: Annotated[str, typer.Option("--reason", help="How you know.")],
-    ledger: context.LedgerOption = None,
-    json: context.JsonOption = False,
-) -> None:
-    """Say what became of an experiment in doubt.
-
-    Nothing is ever retried by itself: whoever has looked at the instrument decides.
-    """
-    state = as_state.replace("_", "-")
-    if state not in OUTCOMES_OF_DOUBT:
-        raise typer.BadParameter(f"{as_state!r} is not one of {', '.join(OUTCOMES_OF_DOUBT)}", param_hint="--as")
-    opened = context.open_ledger(ledger)
-    experiment = context.find_experiment(opened, experiment_id)
-    settled = OUTCOMES_OF_DOUBT[state]
-    context.gate(opened).settle(experiment_id, settled, reason)
-    text = f"[good]✓[/] settled [name]{experiment_id}[/] as {state}"
-    _done(json, text, experiment.campaign_id, experiment_id, settled)
-    _hint_if_not_driven(opened, experiment.campaign_id)
 
 
 def pause(

@@ -48,7 +48,7 @@ def test_nothing_is_run_while_an_experiment_is_in_doubt(bench: Any) -> None:
     campaign_id = bench.open(experiments=2)
     doubtful = in_doubt(bench, campaign_id)
     assert run_campaign(campaign_id, bench.ledger) == "paused"
-    assert f"settle {doubtful.id}" in bench.ledger.campaign(campaign_id).reason
+    assert f"reconcile {doubtful.id}" in bench.ledger.campaign(campaign_id).reason
     assert [e.id for e in bench.ledger.experiments(campaign_id)] == [doubtful.id]
     bench.gate.settle(doubtful.id, "not_started", "the controller's log shows no motion")
     bench.grant(campaign_id)  # the first grant covered two starts, and one may have been made
@@ -61,7 +61,7 @@ def test_another_campaign_waits_until_the_instrument_is_out_of_doubt(bench: Any)
     doubtful = in_doubt(bench, first)
     other = bench.open(experiments=1)
     assert run_campaign(other, bench.ledger) == "paused"
-    assert f"settle {doubtful.id}" in bench.ledger.campaign(other).reason
+    assert f"reconcile {doubtful.id}" in bench.ledger.campaign(other).reason
     assert not bench.ledger.experiments(other)
     bench.gate.settle(doubtful.id, "not_started", "the controller's log shows no motion")
     assert run_campaign(other, bench.ledger) == "succeeded"

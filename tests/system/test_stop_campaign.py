@@ -198,7 +198,7 @@ def test_sigkill_of_the_worker_is_seen_and_settled(bench: Any, drive: Drive) -> 
     [doubtful] = bench.ledger.experiments(campaign_id, states=["in_doubt"])
     campaign = bench.ledger.campaign(campaign_id)
     assert campaign.state == "paused"
-    assert f"settle {doubtful.id}" in campaign.reason
+    assert f"reconcile {doubtful.id}" in campaign.reason
     bench.gate.settle(doubtful.id, "not_started", "the valve never opened")
     bench.grant(campaign_id)  # the first grant covered three starts, and the worker had made this one
     done = bench.run(campaign_id)
