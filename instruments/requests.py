@@ -1,7 +1,7 @@
 """What a worker answers on its socket, in threads that never wait for the RunEngine, the ledger or a device.
 
-Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [latch]`, `pause [by]`, `resume [by]`,
-`park`, `shutdown`.
+Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [by] [latch]`, `pause [by]`,
+`resume [by]`, `park`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -81,18 +81,23 @@ class Requests:
         if latched:
             # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
             worker.latch.hold(reason, str(message.get("by") or "Stop All"))
+        elif message.get("by") is not None:
+            worker.tell("run_abort_asked", by=str(message["by"]), reason=reason)
         running = worker.engine is not None and worker.engine.abort(reason)
         return {"running": running, "latched": latched, **worker.facts()}
 
-    def _pause(self, _: Connection, __: Message) -> Message:
-        self._ready().pause()
+    def _pause(self, _: Connection, message: Message) -> Message:
+        engine = self._ready()
+        self._worker.asked_by = _name(message)
+        engine.pause()
         return self._worker.facts()
 
-    def _resume(self, _: Connection, __: Message) -> Message:
+    def _resume(self, _: Connection, message: Message) -> Message:
         worker, engine = self._worker, self._ready()
         if worker.latched() is not None:
             raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
         if engine.state == "paused":
+            worker.tell("run_resumed", by=_name(message))
             engine.resume()
         elif worker.is_parked:
             worker.is_parked = False
@@ -168,3 +173,8 @@ class Requests:
                 connection.send(refusal(identity, Refused("worker.error", f"{type(error).__name__}: {error}")))
 
         threading.Thread(target=answer, name=what, daemon=True).start()
+
+
+def _name(message: Message) -> str | None:
+    """Who asks, as they say themselves: for the record, not a proof."""
+    return str(message["by"]) if message.get("by") is not None else None

@@ -18,10 +18,11 @@ import threading
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.config import Config, settle_control_layer, take_lock
 from athanor.instruments.deadlines import spawn
+from athanor.instruments.diary import Diary
 from athanor.instruments.keeper import RecoveryKeeper
 from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load
 from athanor.instruments.latch import Latch
@@ -71,6 +72,9 @@ class Worker:
         self.state = "starting"
         self.is_parked = False
         self.lost: str | None = None
+        self.asked_by: str | None = None
+        """Who has last asked for a pause."""
+        self.diary = Diary(self.ledger)
         self.recovery = RecoveryKeeper(place)
         self.server = Server(place.sockets / "worker.sock", Requests(self).handle)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -126,6 +130,7 @@ class Worker:
                 job.over.wait(2.0)
         if self._writer is not None and not self._writer.finish(LEAVE_S):
             log.warning("the ledger did not take everything: it stays in the spool (%s)", self._writer.trouble)
+        self.diary.finish(LEAVE_S)
         if self._devices is not None:
             spawn(self._devices.close, "close").exception(2.0)
         if self.lost is None:
@@ -153,6 +158,7 @@ class Worker:
             "state": "lost" if self.state != "leaving" and not self.is_connected() else self.state,
             "experiment": job.context.experiment if job is not None else None,
             "campaign": job.spool.header.campaign if job is not None else None,
+            "is_pausing": job is not None and job.wants_pause and self.state != "paused",
             "recovery": self.recovery.missing,
             "ledger": self._writer.trouble if self._writer is not None else None,
             "unstored": dict(self._writer.unstored) if self._writer is not None else {},
@@ -183,7 +189,16 @@ class Worker:
         self.server.broadcast({"event": "state", **self.facts()})
 
     def _on_engine(self, state: str) -> None:
+        if state == "paused":
+            self.tell("run_paused", by=self.asked_by)
         self.set_state("parked" if state == "idle" and self.is_parked else state)
+
+    def tell(self, kind: str, **body: Any) -> None:
+        """Have an event of the run in hand, or of the site, written into the journal."""
+        job = self.engine.job if self.engine is not None else None
+        about = {"experiment": job.context.experiment} if job is not None else {}
+        campaign = job.spool.header.campaign if job is not None else None
+        self.diary.tell(campaign, kind, {"instrument": self.place.name, **about, **body})
 
     def _on_stored(self, experiment: str, state: str) -> None:
         self.server.broadcast({"event": "stored", "experiment": experiment, "stored": state})

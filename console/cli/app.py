@@ -15,6 +15,7 @@ from athanor.console.cli import (
     look,
     output,
     reconcile,
+    runs,
     safety,
     sandbox,
     start,
@@ -60,6 +61,7 @@ start.add_to(app)
 supervise.add_to(app)
 reconcile.add_to(app)
 safety.add_to(app)
+runs.add_to(app)
 look.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)

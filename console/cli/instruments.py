@@ -98,7 +98,7 @@ def _subject(text: str, ledger: str | None) -> tuple[Sight, InstrumentPlace, dic
         parts = sight.parts
         return sight, at(parts.name if parts else "unnamed", parts is not None and parts.simulated), {}
     if any(place.name == text and (place.directory / "config.json").is_file() for place in known_places(ledger)):
-        place = _place(text, ledger)
+        place = place_of(text, ledger)
         config = Config.read(place)
         return sight_of(config.profile, str(place.directory / "config.json")), place, dict(config.options)
     if text in names():
@@ -124,7 +124,7 @@ def writes(
 
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
-    place = _place(instrument, ledger)
+    place = place_of(instrument, ledger)
     switch = WriteSwitch(place)
     state = switch.off(reason, context.person()) if to == "off" else switch.on(reason, context.person())
     if json:
@@ -139,7 +139,7 @@ def writes(
         output.say("  The disk is full: the switch is off, but its reason is lost.", style="warn")
 
 
-def _place(name: str, ledger: str | None) -> InstrumentPlace:
+def place_of(name: str, ledger: str | None) -> InstrumentPlace:
     """The one place of an instrument with this name. Raises `Refused` when there is none, or several."""
     places = known_places(ledger)
     found = [place for place in places if place.name == name]
