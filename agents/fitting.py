@@ -10,28 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from athanor.agents.spec import Spec, SpecError, SpecProblem
+from athanor.instruments.units import same_unit
 from athanor.instruments.yaml_tree import line_of
 
 if TYPE_CHECKING:
     from athanor.instruments.laboratory import Laboratory
     from athanor.instruments.profile import Profile
     from athanor.memory.records import Value
-
-
-def same_unit(first: str | None, second: str | None) -> bool:
-    """Whether two unit texts mean the same unit (`kg/m^3/h` and `kg/(m**3*h)`; none and `1`)."""
-    none = (None, "", "1")
-    if first == second or (first in none and second in none):
-        return True
-    if first in none or second in none:
-        return False
-    import pint
-
-    units = pint.get_application_registry()
-    try:
-        return bool(units.parse_units(first) == units.parse_units(second))
-    except (pint.UndefinedUnitError, pint.DefinitionSyntaxError, ValueError):
-        return False
 
 
 def resolve(spec: Spec) -> tuple[Laboratory, Profile]:

@@ -128,7 +128,7 @@ class _Converter:
 
 
 def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> Callable[[float], float]:
-    from athanor.agents.fitting import same_unit
+    from athanor.instruments.units import same_unit
 
     if given is None or same_unit(given, wanted):
         if given is None and wanted not in (None, "", "1"):

@@ -68,13 +68,16 @@ class Bench:
 
     # -- opening ------------------------------------------------------------------------------------------------------
 
-    def open_wired(self, timeout_s: float) -> None:
-        """Build and connect a wired instrument, each device by a deadline of its own, all at once."""
-        looking = Looking(self.parts, timeout_s)
+    def open_wired(self, timeout_s: float, place: InstrumentPlace | None = None) -> None:
+        """Build and connect a wired instrument, each device by a deadline of its own, all at once.
+
+        At `place` lies what people have said of manual axes.
+        """
+        looking = Looking(self.parts, timeout_s, place)
         self._close = lambda: self.call(looking.close(), CLOSE_S)
         longest = 2 * timeout_s + CLOSE_S  # controllers first, then devices; both have deadlines of their own
-        for place, error in self.call(looking.look(), longest):
-            kind, _, name = place.partition(" ")
+        for where, error in self.call(looking.look(), longest):
+            kind, _, name = where.partition(" ")
             failure = _failure(name, error)
             self.failures.append(replace(failure, signal="") if kind == "controller" else failure)
         self._take(looking.made, looking.live)

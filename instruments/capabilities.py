@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from athanor.instruments.profile import AxisSpec, Profile
-from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
+from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring, ManualWiring
 
 AUTONOMY = ("approve_each", "auto_within_limits")
 """What a campaign may be given on an instrument without faults; on one with a fault, nothing."""
@@ -35,6 +35,7 @@ def card(parts: Profile, is_sound: bool) -> dict[str, Any]:
                 "signals": dict(detector.signals),
                 "timeout_s": detector.timeout_s,
                 "triggered": _is_triggered(parts.devices.get(name)),
+                "plausible": _plausible(parts.devices.get(name)),
                 "reached": reached(parts.devices.get(name)),
             }
             for name, detector in parts.detectors.items()
@@ -54,21 +55,27 @@ def card(parts: Profile, is_sound: bool) -> dict[str, Any]:
 
 
 def reached(wiring: Any) -> str | None:
-    """How a device is reached: its controller, or its class; None when its laboratory knows."""
+    """How a device is reached: its controller, its class, or `person`; None when its laboratory knows."""
     if wiring is None:
         return None
+    if isinstance(wiring, ManualWiring):
+        return "person"
     return str(wiring.entry) if isinstance(wiring, ClassWiring) else str(wiring.controller)
 
 
 def readback_kind(wiring: Any) -> str:
-    """How one knows where an axis stands: `readback`, its `setpoint` alone, or `device` when the device says itself."""
+    """How one knows where an axis stands: `readback`, its `setpoint` alone, `person` or `device` when that says it."""
+    if isinstance(wiring, ManualWiring):
+        return "person"
     if not isinstance(wiring, AxisWiring):
         return "device"
     return "readback" if wiring.readback is not None else "setpoint"
 
 
 def stop_kind(wiring: Any) -> str | None:
-    """How an axis is halted: `signal`, `hold`, `device` when the device does it itself; None when nothing halts it."""
+    """How an axis is halted: `signal`, `hold`, `device` when that does it itself, `person`; None when nothing does."""
+    if isinstance(wiring, ManualWiring):
+        return "person"
     if not isinstance(wiring, AxisWiring):
         return "device"
     return wiring.stop if isinstance(wiring.stop, str) or wiring.stop is None else "signal"
@@ -99,7 +106,7 @@ def _axis(name: str, axis: AxisSpec, devices: Mapping[str, Any]) -> dict[str, An
         "settle_s": axis.settle_s,
         "timeout_s": axis.timeout_s,
         "readback": readback_kind(wiring),
-        "verify": wiring.verify if isinstance(wiring, AxisWiring) else "device",
+        "verify": wiring.verify if isinstance(wiring, AxisWiring) else readback_kind(wiring),
         "stop": stop_kind(wiring),
         "reached": reached(wiring),
     }
@@ -109,11 +116,19 @@ def _is_triggered(wiring: Any) -> bool:
     return not isinstance(wiring, DetectorWiring) or wiring.trigger is not None
 
 
+def _plausible(wiring: Any) -> dict[str, list[float]]:
+    """By signal, the range outside which a person's entry is refused."""
+    if not isinstance(wiring, ManualWiring):
+        return {}
+    return {name: [low, high] for name, (low, high) in wiring.plausible.items()}
+
+
 def _actions(parts: Profile) -> list[str]:
-    """What can be done: move only what has limits, stop only what can be stopped."""
+    """What can be done: move only what has limits, stop only what can be stopped; what a person does is asked for."""
+    people = {name for name, wiring in parts.devices.items() if isinstance(wiring, ManualWiring)}
     movable = [name for name, axis in parts.axes.items() if axis.limit() is not None]
-    stoppable = [name for name in parts.axes if stop_kind(parts.devices.get(name)) is not None]
-    actions = [f"move {name}" for name in movable]
-    actions += [f"measure {name}" for name in parts.detectors]
+    stoppable = [name for name in parts.axes if stop_kind(parts.devices.get(name)) not in (None, "person")]
+    actions = [f"ask a person to set {name}" if name in people else f"move {name}" for name in movable]
+    actions += [f"ask a person for {name}" if name in people else f"measure {name}" for name in parts.detectors]
     actions += [f"stop {name}" for name in stoppable]
     return actions

@@ -23,7 +23,7 @@ from athanor.instruments.findings import Finding, Report, Status
 from athanor.instruments.laboratory import WIRED, load
 from athanor.instruments.limits import SetRefused
 from athanor.instruments.protocols.wired import client_class
-from athanor.instruments.protocols.wiring import ClassWiring, DetectorWiring
+from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring, ManualWiring
 from athanor.instruments.sight import Sight
 from athanor.instruments.standing import gate, positions, reserved, standing
 from athanor.memory.places import InstrumentPlace
@@ -122,6 +122,8 @@ class Check:
                 self._say("stop", "not checked", name, "", "its device cannot be built")
             elif stop_kind(parts.devices.get(name)) is None:
                 self._say("stop", "fault", name, "", "it cannot be stopped", "give the device `stop:`")
+            elif stop_kind(parts.devices.get(name)) == "person":
+                self._say("stop", "ok", name, "", "a person sets it: a stop takes the question back, and no more")
             elif not self._wants_exercise:
                 self._say("stop", "not checked", name, "", "a stop is a command: it is given only with --exercise")
 
@@ -180,7 +182,7 @@ class Check:
             with self._ground(parts, has_worker) as place:
                 try:
                     if parts.laboratory == WIRED:
-                        bench.open_wired(self._timeout_s)
+                        bench.open_wired(self._timeout_s, self._place)
                     else:
                         bench.open_laboratory(place, self._options, self._timeout_s)
                     self._connected(parts, bench)
@@ -221,7 +223,7 @@ class Check:
                 self._say("connecting", "ok", name)
             elif name not in faulty:
                 wiring = parts.devices.get(name)
-                controller = None if wiring is None or isinstance(wiring, ClassWiring) else wiring.controller
+                controller = wiring.controller if isinstance(wiring, AxisWiring | DetectorWiring) else None
                 said = f"controller {controller} is not connected" if controller else "its device cannot be built"
                 self._say("connecting", "not checked", name, "", said)
 
@@ -235,6 +237,8 @@ class Check:
             sample = future.result() if future.done() else None
             if sample is None:
                 self._say("read-back", "fault", name, "", "no answer in time", "see to the axis or its line")
+            elif isinstance(parts.devices.get(name), ManualWiring) and (sample.trouble or sample.value == ""):
+                self._say("read-back", "not checked", name, "", "nobody has set it yet")
             elif sample.trouble is not None:
                 self._say("read-back", "fault", name, "", sample.trouble, "see to the sensor, or correct its address")
             else:
@@ -294,6 +298,8 @@ class Check:
                         self._say("detectors", "fault", name, signal, said, remedy or "see to the sensor")
                     else:
                         self._say("detectors", "ok", name, signal, f"{value}")
+            elif isinstance(wiring, ManualWiring):
+                self._say("detectors", "not checked", name, "", "a person is asked for it in each run")
             elif isinstance(wiring, DetectorWiring) and wiring.probe:
                 self._say("detectors", "ok", name, "", "its signals answer; it measures only when it is triggered")
             else:
@@ -333,6 +339,9 @@ class Check:
         from athanor.instruments.exercise import Exercise
 
         for name, axis in bench.axes.items():
+            if isinstance(parts.devices.get(name), ManualWiring):
+                self._say("exercise", "not checked", name, "", "a person sets it")
+                continue
             if parts.axes[name].limit() is None or stop_kind(parts.devices.get(name)) is None:
                 self._say("exercise", "not checked", name, "", "without limits or a stop it is not moved")
                 continue

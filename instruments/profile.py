@@ -15,10 +15,19 @@ from athanor.instruments.expressions import NAME as PLAIN
 from athanor.instruments.expressions import Kind
 from athanor.instruments.interlocks import InterlockSpec, LiveSpec, faults
 from athanor.instruments.laboratory import WIRED
-from athanor.instruments.protocols.wiring import ControllerSpec, DeviceWiring, PrepareWiring, disagreements
+from athanor.instruments.protocols.wiring import (
+    ControllerSpec,
+    DeviceWiring,
+    ManualWiring,
+    PrepareWiring,
+    disagreements,
+)
 from athanor.instruments.yaml_tree import line_of, plain
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+PATIENCE_S = 8 * 3600.0
+"""Seconds that a person may take for one thing when the profile does not say."""
 
 WATCH_S = 0.2
 """Seconds between two looks at the interlocks while a run goes on."""
@@ -213,6 +222,11 @@ class Profile(Part):
         return self
 
     @model_validator(mode="after")
+    def _people(self) -> Profile:
+        grant_patience(self)
+        return self
+
+    @model_validator(mode="after")
     def _wiring(self, info: ValidationInfo) -> Profile:
         units = {name: axis.unit for name, axis in self.axes.items()}
         signals = {name: detector.signals for name, detector in self.detectors.items()}
@@ -256,6 +270,17 @@ class Profile(Part):
     def limits(self) -> dict[str, Limit | None]:
         """The limit of every axis, by name."""
         return {name: axis.limit() for name, axis in self.axes.items()}
+
+
+def grant_patience(profile: Profile) -> None:
+    """Give the devices that a person is hours instead of seconds, where the profile does not say how long."""
+    for name, wiring in profile.devices.items():
+        if not isinstance(wiring, ManualWiring):
+            continue
+        if (axis := profile.axes.get(name)) is not None and "timeout_s" not in axis.model_fields_set:
+            profile.axes[name] = axis.model_copy(update={"timeout_s": PATIENCE_S})
+        if (detector := profile.detectors.get(name)) is not None and "timeout_s" not in detector.model_fields_set:
+            profile.detectors[name] = detector.model_copy(update={"timeout_s": PATIENCE_S})
 
 
 def load_profile(path: Path) -> Profile:

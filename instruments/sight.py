@@ -154,6 +154,7 @@ def _parts(content: dict[str, Any]) -> tuple[Profile, list[Trouble]]:
     if isinstance(scalars.get("simulated"), bool):
         good["simulated"] = scalars["simulated"]
     parts = stand_in.model_copy(update=good)
+    profiles.grant_patience(parts)
     for (section, *rest), detail, remedy in _between(parts, content):
         if section in numbers and rest and isinstance(rest[0], int):
             rest[0] = numbers[section][rest[0]]  # those put aside before it count in the file

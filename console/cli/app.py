@@ -19,6 +19,7 @@ from athanor.console.cli import (
     safety,
     sandbox,
     start,
+    station,
     supervise,
 )
 
@@ -60,6 +61,7 @@ def _root(
 start.add_to(app)
 supervise.add_to(app)
 reconcile.add_to(app)
+station.add_to(app)
 safety.add_to(app)
 runs.add_to(app)
 look.add_to(app)

@@ -93,6 +93,9 @@ def _card(card: Mapping[str, Any]) -> None:
     for detector in card["detectors"]:
         signals = ", ".join(name + (f" [{unit}]" if unit else "") for name, unit in detector["signals"].items())
         how = "when triggered" if detector["triggered"] else "at any moment"
+        if detector["reached"] == "person":
+            ranges = ", ".join(f"{name} {low:g} … {high:g}" for name, (low, high) in detector["plausible"].items())
+            how = "read by a person" + (f"; plausible {ranges}" if ranges else "")
         output.show(output.plain(f"  {detector['name']} measures {signals}, {how}"))
     for interlock in card["interlocks"]:
         output.show(output.plain(f"  interlock {interlock['name']}: {interlock['require']} ({interlock['on_trip']})"))

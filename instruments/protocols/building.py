@@ -15,9 +15,12 @@ from ophyd_async.core import Device
 from athanor.instruments.laboratory import Devices, RunContext
 from athanor.instruments.profile import Profile
 from athanor.instruments.protocols.client import BadQuality, Client
+from athanor.instruments.protocols.desk import Desk
 from athanor.instruments.protocols.devices import MARGIN_S, Wire, WiredAxis, WiredDetector
+from athanor.instruments.protocols.manual import ManualAxis, ManualDetector
 from athanor.instruments.protocols.wired import Faults, client_class
-from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring
+from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, DetectorWiring, ManualWiring
+from athanor.instruments.station import Placed, Station
 
 CLOSE_S = 2.0
 
@@ -35,10 +38,17 @@ class LiveWire:
 
 
 class Wired:
-    """One instrument while it is built, and afterwards."""
+    """One instrument while it is built, and afterwards.
 
-    def __init__(self, profile: Profile) -> None:
+    Args:
+        profile: What it is made of.
+        place: Where people are asked; None where nothing is going to be run.
+    """
+
+    def __init__(self, profile: Profile, place: Placed | None = None) -> None:
         self._profile = profile
+        self._desk = Desk(None if place is None else Station(place), profile.name)
+        self._is_manual = any(isinstance(wiring, ManualWiring) for wiring in profile.devices.values())
         self._clients: dict[str, Client] = {}
         self._failures: dict[str, BaseException] = {}
         self._made: dict[str, Any] = {}
@@ -85,6 +95,9 @@ class Wired:
         if isinstance(wiring, ClassWiring):
             self._made[name] = await self._make_class(name, wiring)
             return
+        if isinstance(wiring, ManualWiring):
+            self._made[name] = self._make_manual(name, wiring)
+            return
         client = self._clients.get(wiring.controller)
         if client is None or not client.is_connected:
             return  # the controller's own failure says why
@@ -97,6 +110,11 @@ class Wired:
         if not isinstance(wiring, DetectorWiring) or wiring.probe:
             await device.probe()
         self._made[name] = device
+
+    def _make_manual(self, name: str, wiring: ManualWiring) -> ManualAxis | ManualDetector:
+        if name in self._profile.axes:
+            return ManualAxis(name, self._profile.axes[name], wiring, self._desk)
+        return ManualDetector(name, self._profile.detectors[name], wiring, self._desk)
 
     async def _tap(self, name: str) -> None:
         spec = self._profile.signals[name]
@@ -130,10 +148,11 @@ class Wired:
 
     def devices(self) -> Devices:
         """What the worker uses."""
+        must_tell = bool(self._profile.prepare) or self._is_manual
         return Devices(
             axes={name: self._made[name] for name in self._profile.axes},
             detectors=[self._made[name] for name in self._profile.detectors],
-            prepare_run=(lambda run: call_in_bluesky_event_loop(self._prepare(run))) if self._profile.prepare else None,
+            prepare_run=(lambda run: call_in_bluesky_event_loop(self._prepare(run))) if must_tell else None,
             is_moving=lambda: bool(call_in_bluesky_event_loop(self._is_moving())),
             close=lambda: call_in_bluesky_event_loop(self.close(), timeout=CLOSE_S + MARGIN_S),
             is_connected=self._is_connected,
@@ -141,7 +160,8 @@ class Wired:
         )
 
     async def _prepare(self, run: RunContext) -> None:
-        """Tell the controllers of a run, one thing after the other. Raises `SignalError`."""
+        """Tell station and controllers of a run, one thing after the other. Raises `SignalError` or `OSError`."""
+        self._desk.begin(run)
         for told in self._profile.prepare:
             wire = Wire(self._clients[told.controller], told.signal.named("prepare", ""), told.reply_s)
             await wire.write(told.render(run))
@@ -162,8 +182,8 @@ class Wired:
             await asyncio.wait(closing, timeout=CLOSE_S)
 
 
-def build(profile: Profile) -> Devices:
+def build(profile: Profile, place: Placed | None = None) -> Devices:
     """What `connect_profile` promises."""
-    wired = Wired(profile)
+    wired = Wired(profile, place)
     call_in_bluesky_event_loop(wired.connect())
     return wired.devices()

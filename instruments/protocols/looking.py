@@ -11,7 +11,8 @@ from athanor.instruments.profile import Profile
 from athanor.instruments.protocols.building import LiveWire, Wired
 from athanor.instruments.protocols.client import BadQuality, Reading, SignalError
 from athanor.instruments.protocols.devices import Wire
-from athanor.instruments.protocols.wiring import ClassWiring, DetectorWiring
+from athanor.instruments.protocols.wiring import ClassWiring, DetectorWiring, ManualWiring
+from athanor.instruments.station import Placed
 
 
 class Looking(Wired):
@@ -20,10 +21,11 @@ class Looking(Wired):
     Args:
         profile: The sound parts of a profile.
         timeout_s: Seconds that no single device or controller may outlast, whatever the profile grants it.
+        place: Where people have said how the manual axes stand.
     """
 
-    def __init__(self, profile: Profile, timeout_s: float) -> None:
-        super().__init__(profile)
+    def __init__(self, profile: Profile, timeout_s: float, place: Placed | None = None) -> None:
+        super().__init__(profile, place)
         self._timeout_s = timeout_s
         self._signals: dict[str, list[SignalError]] = {}
 
@@ -62,7 +64,7 @@ class Looking(Wired):
     async def _ask_each(self, name: str) -> list[SignalError]:
         """What is wrong with each signal of a device; the device itself stops at the first."""
         wiring = self._profile.devices[name]
-        if isinstance(wiring, ClassWiring):
+        if isinstance(wiring, ClassWiring | ManualWiring):
             return []
         client = self._clients[wiring.controller]
         signals = wiring.signals if isinstance(wiring, DetectorWiring) else wiring.signals()

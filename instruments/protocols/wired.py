@@ -16,6 +16,7 @@ from athanor.instruments.profile import Profile, ProfileError, ProfileProblem
 from athanor.instruments.protocols.client import ClientClass
 
 if TYPE_CHECKING:
+    from athanor.instruments.station import Placed
     from athanor.memory.places import InstrumentPlace
 
 GROUP = "athanor.protocols"
@@ -28,6 +29,7 @@ PROTOCOLS = {
     "opcua": "opcua:OpcuaClient",
     "pv-access": "pv_access:PvAccessClient",
     "scpi": "scpi:ScpiClient",
+    "sila": "sila:SilaClient",
 }
 
 
@@ -55,15 +57,17 @@ def client_class(protocol: str) -> ClientClass:
     raise UnknownProtocol(f"there is no protocol {protocol!r}; use one of: {', '.join(known)}")
 
 
-def connect_profile(profile: Profile) -> Devices:
+def connect_profile(profile: Profile, place: Placed | None = None) -> Devices:
     """Build and connect the devices of a wired instrument. A RunEngine must exist in this process.
+
+    `place` is where people are asked, of an instrument that has manual devices and is to run.
 
     Raises:
         Faults: With everything that failed; nothing stays open.
     """
     from athanor.instruments.protocols.building import build
 
-    return build(profile)
+    return build(profile, place)
 
 
 class WiredLaboratory:
@@ -100,7 +104,7 @@ class WiredLaboratory:
         """Connect the instrument whose configuration lies at `place`. Raises `Faults`."""
         from athanor.instruments.config import Config
 
-        return connect_profile(Config.read(place).profile)
+        return connect_profile(Config.read(place).profile, place)
 
 
 WIRED = WiredLaboratory()

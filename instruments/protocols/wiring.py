@@ -128,6 +128,28 @@ class ClassWiring(Part):
         return entry
 
 
+class ManualWiring(Part):
+    """A device that is a person: an axis that somebody sets, a detector that somebody reads, at the station.
+
+    `instruct` is what to do, in the words of the laboratory. `plausible` is, by signal, the range outside which an
+    entered value is refused. `stands_at` is where an axis stands before anybody has set it. How long a person may take
+    is the `timeout_s` of the axis or the detector.
+    """
+
+    protocol: Literal["manual"]
+    instruct: Annotated[str, Field(max_length=2000)] = ""
+    plausible: Mapping[str, tuple[Finite, Finite]] = Field(default_factory=dict)
+    stands_at: Annotated[int | Finite | str | None, Field(union_mode="left_to_right")] = None
+
+    @field_validator("plausible")
+    @classmethod
+    def _a_range(cls, plausible: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[float, float]]:
+        for name, (low, high) in plausible.items():
+            if low >= high:
+                raise ValueError(f"{name}: {low:g} is not below {high:g}; write [low, high]")
+        return plausible
+
+
 class PrepareWiring(Part):
     """One thing that a controller is told before each run: a file name, a run number, a seed.
 
@@ -176,20 +198,23 @@ def _kind(wiring: Any) -> str:
     has = wiring.__contains__ if isinstance(wiring, Mapping) else lambda name: hasattr(wiring, name)
     if has("class") or has("entry"):
         return "class"
+    if has("protocol"):
+        return "manual"
     return "detector" if has("signals") and not isinstance(wiring, AxisWiring) else "axis"
 
 
 DeviceWiring = Annotated[
     Annotated[AxisWiring, Tag("axis")]
     | Annotated[DetectorWiring, Tag("detector")]
-    | Annotated[ClassWiring, Tag("class")],
+    | Annotated[ClassWiring, Tag("class")]
+    | Annotated[ManualWiring, Tag("manual")],
     Discriminator(_kind),
 ]
 
 
 def disagreements(
     controllers: Mapping[str, ControllerSpec],
-    devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring],
+    devices: Mapping[str, AxisWiring | DetectorWiring | ClassWiring | ManualWiring],
     axes: Mapping[str, str | None],
     detectors: Mapping[str, Mapping[str, str | None]],
     prepare: Sequence[PrepareWiring],
@@ -222,7 +247,9 @@ def disagreements(
         if name not in axes and name not in detectors:
             yield place, f"{name} is neither an axis nor a detector", "correct its name"
             continue
-        if isinstance(wiring, ClassWiring):
+        if isinstance(wiring, ManualWiring):
+            yield from _manual(name, wiring, detectors.get(name))
+        if isinstance(wiring, ClassWiring | ManualWiring):
             continue
         if wiring.controller not in controllers:
             yield (*place, "controller"), f"there is no controller {wiring.controller!r}", f"use one of: {known}"
@@ -247,11 +274,24 @@ def disagreements(
                 if signal_name in detectors[name] and _differ(signal.unit, unit):
                     said = f"it gives {signal.unit}, the detector's signal is in {unit or 'no unit'}"
                     yield (*place, "signals", signal_name, "unit"), said, CONVERT
-    used = {wiring.controller for wiring in devices.values() if not isinstance(wiring, ClassWiring)}
+    used = {wiring.controller for wiring in devices.values() if isinstance(wiring, AxisWiring | DetectorWiring)}
     used |= {told.controller for told in prepare} | set(others)
     for name in controllers:
         if name not in used:
             yield ("controllers", name), f"no device uses controller {name}", "remove it or wire a device to it"
+
+
+def _manual(
+    name: str, wiring: ManualWiring, signals: Mapping[str, str | None] | None
+) -> Iterator[tuple[tuple[int | str, ...], str, str]]:
+    """What does not fit in the wiring of a manual device; `signals` are a detector's, None for an axis."""
+    place = ("devices", name)
+    for signal in wiring.plausible:
+        if signals is None or signal not in signals:
+            known = "an axis has limits instead" if signals is None else f"use one of: {', '.join(signals)}"
+            yield (*place, "plausible", signal), f"{name} has no signal {signal!r}", known
+    if signals is not None and wiring.stands_at is not None:
+        yield (*place, "stands_at"), f"{name} is a detector", "remove it"
 
 
 def _differ(said: str | None, expected: str | None) -> bool:

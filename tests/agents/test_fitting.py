@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from athanor.agents.fitting import check, check_limits, fit, resolve, same_unit
+from athanor.agents.fitting import check, check_limits, fit, resolve
 from athanor.agents.spec import SpecError, parse
 from athanor.instruments.laboratory import load
 from athanor.instruments.limits import LimitViolation
@@ -72,14 +72,6 @@ def test_limits_hold_for_everyone_and_unknown_means_refused(profile: Profile) ->
     for values in ({"temperature": 120.1}, {"temperature": float("nan")}, {"stages": 5}, {"free": 1.0}, {"none": 1.0}):
         with pytest.raises(LimitViolation):
             check_limits(profile, values)
-
-
-def test_units_are_compared_by_meaning() -> None:
-    assert same_unit("kg/m^3/h", "kg/(m**3*h)")
-    assert same_unit(None, "1")
-    assert not same_unit("degC", "kelvin")
-    assert not same_unit(None, "s")
-    assert not same_unit("nonsense", "s")
 
 
 def test_every_ready_campaign_fits_its_laboratory() -> None:
