@@ -132,7 +132,7 @@ def doubtful(ledger: Ledger, campaigns: Iterable[Campaign]) -> list[Experiment]:
 def examine(ledger: Ledger, experiment: Experiment) -> Doubt:
     """Gather what is known of an experiment. Nothing is moved, and nothing is written."""
     from athanor.instruments.reductions import ReductionFailed
-    from athanor.instruments.testimony import testimony
+    from athanor.instruments.testimony import hear
 
     campaign = ledger.campaign(experiment.campaign_id)
     intent = ledger.intent_for(experiment.id)
@@ -149,7 +149,7 @@ def examine(ledger: Ledger, experiment: Experiment) -> Doubt:
         approval=ledger.decision(experiment.decision_id) if experiment.decision_id is not None else None,
         intent=intent,
         run=_run_facts(ledger, experiment),
-        testimony=testimony(
+        testimony=hear(
             instrument_place(campaign, ledger), profile, experiment.values, None if intent is None else intent.id
         ),
         outcomes=outcomes,

@@ -62,7 +62,7 @@ class Testimony:
         return all(axis.is_there for axis in self.axes)
 
 
-def testimony(
+def hear(
     place: InstrumentPlace, profile: Profile | None, values: Mapping[str, float | int | str], intent: str | None
 ) -> Testimony:
     """Ask the recovery process of an instrument where its axes are, and the controller's log about the run.

@@ -11,6 +11,7 @@ import pytest
 from athanor.agents.context import Context
 from athanor.agents.hypotheses.claims import Effect, Span
 from athanor.agents.inquiry import FEWEST_BLOCKS, Inquiry
+from athanor.agents.observing import BY_HAND
 from athanor.agents.opening import envelope, instrument_place, open_campaign
 from athanor.agents.planning import PlanningFailed
 from athanor.agents.reasoners.protocol import Proposal, Proposals, Situation
@@ -121,7 +122,9 @@ class Room:
             self.observe(None, {"sty": 1000.0 + number}, f"{self.id}/h{number}")
         self.reasoner, self.planner = Asked(), Reading()
 
-    def observe(self, experiment: Experiment | None, outcomes: dict[str, float], identifier: str) -> None:
+    def observe(
+        self, experiment: Experiment | None, outcomes: dict[str, float], identifier: str, reduction: str = "mean"
+    ) -> None:
         self.ledger.add_observation(
             Observation(
                 id=identifier,
@@ -130,7 +133,7 @@ class Room:
                 values=experiment.values if experiment else BASE,
                 outcomes={k: {"mean": v, "sem": None} for k, v in outcomes.items()},
                 source="reasoner" if experiment else "historical",
-                reduction="mean",
+                reduction=reduction,
                 reduction_hash="none",
             )
         )
@@ -155,7 +158,7 @@ class Room:
             )
         )
 
-    def run(self, experiment: Experiment) -> None:
+    def run(self, experiment: Experiment, reduction: str = "mean") -> None:
         """Run a confirmatory experiment: concentration does raise the yield."""
         self.ledger.add_experiment(experiment)
         self.ledger.set_experiment_state(experiment.id, "approved", decision_id=self.grant.id)
@@ -165,7 +168,7 @@ class Room:
         self.ledger.set_experiment_state(experiment.id, "completed")
         wobble = 30.0 * (experiment.ordinal % 5)
         outcome = {"sty": 5000.0 * float(experiment.values["concentration"]) + wobble}
-        self.observe(experiment, outcome, f"{experiment.id}/o1")
+        self.observe(experiment, outcome, f"{experiment.id}/o1", reduction)
 
 
 @pytest.fixture
@@ -289,6 +292,17 @@ def test_a_crash_between_two_registrations_changes_neither(home: Path, monkeypat
         return [str(r.body).replace(room.id, "c") for r in room.ledger.registrations(room.id)]
 
     assert bodies(broken) == bodies(whole)
+
+
+def test_what_a_person_entered_decides_no_registered_test(room: Room) -> None:
+    inquiry = begin(room)
+    first = inquiry.next_confirmation()
+    assert first is not None
+    room.run(first, BY_HAND)
+    inquiry.test()
+    second = inquiry.next_confirmation()
+    assert second is not None and second.block == (first.block or 0) + 1, "its block is dropped, another one begins"
+    assert room.ledger.evidence(campaign=room.id) == []
 
 
 def test_steps_taken_twice_change_nothing(room: Room) -> None:

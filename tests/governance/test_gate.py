@@ -232,6 +232,41 @@ def test_a_doubt_is_settled_by_a_person(gate: Gate, ledger: Ledger, key: GateKey
     assert decisions.check(decision, key.public)["as"] == "not_started"
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        ({}, "at least one"),
+        ({"y": {"mean": float("nan"), "sem": None}}, "y cannot be"),
+        ({"y": {"mean": True, "sem": None}}, "y cannot be"),
+        ({"y": {"mean": 1.0, "sem": -0.1}}, "standard error of y"),
+        ({"y": {"mean": 1.0, "sem": float("inf")}}, "standard error of y"),
+    ],
+)
+def test_a_settlement_takes_no_outcome_that_is_no_measurement(
+    gate: Gate, propose: Any, outcomes: Any, words: str
+) -> None:
+    experiment = propose()
+    with pytest.raises(GateError, match=words):
+        gate.settle(experiment.id, "completed", "read off", outcomes)
+    with pytest.raises(GateError, match="has no outcomes"):
+        gate.settle(experiment.id, "failed", "read off", {"y": {"mean": 1.0, "sem": None}})
+
+
+@given(mean=st.floats(allow_nan=False, allow_infinity=False), sem=st.none() | st.floats(0, 1e300))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_outcomes_entered_by_a_person_are_signed_as_they_were_said(
+    gate: Gate, ledger: Ledger, key: GateKey, propose: Any, mean: float, sem: float | None
+) -> None:
+    experiment = propose()
+    approval = gate.approve(experiment.id, experiment.revision, 0)
+    lease = ledger.acquire_lease("instrument:reactor", "p1", 60)
+    ledger.commit_intent(experiment.id, approval.id, "reactor", "p1", lease.epoch)
+    ledger.set_experiment_state(experiment.id, "in_doubt", "worker lost")
+    decision = gate.settle(experiment.id, "completed", "read off", {"y": {"mean": mean, "sem": sem}})
+    assert decisions.check(decision, key.public)["outcomes"] == {"y": {"mean": mean, "sem": sem}}
+    assert ledger.experiment(experiment.id).state == "completed"
+
+
 COLUMNS = ["kind", "campaign_id", "experiment_id", "revision", "body", "signature", "decided_by", "reason",
            "expires_at", "nonce"]  # fmt: skip
 
