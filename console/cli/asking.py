@@ -40,6 +40,11 @@ def line(sheet: Sheet) -> str:
     return f"{', and '.join(parts)} (since {wording.duration(_age(since))}, until {clock(until)})"
 
 
+def command(sheet: Sheet, ledger: str | None) -> str:
+    """The command that shows and answers it; `ledger` is the --ledger value that printed commands need."""
+    return context.command("station", sheet.instrument, ledger=ledger)
+
+
 def amount(value: float | int | str, unit: str | None) -> str:
     """A value as a person sets it, with all its digits, and its unit."""
     text = value if isinstance(value, str) else f"{value:.12g}".replace("-", "−")

@@ -77,7 +77,7 @@ class Bench:
             try:
                 given = self._settings(settings) if settings else self._readings(asked)
             except EntryRefused as error:
-                output.say(f"[bad]✗[/] {output.plain(error.detail)}. {output.plain(error.remedy)}.\n")
+                output.say(f"[bad]✗[/] {output.plain(str(error))}\n")
                 return False
         if not given:
             return False
@@ -103,14 +103,17 @@ class Bench:
         """Tell the person at once when the question is taken back while the cursor waits."""
         over = threading.Event()
 
+        ids = {one.id for one in sheet.questions}
+
         def watch() -> None:
             while not over.wait(LOOK_S):
                 now = self._station.sheet()
-                if self._station.standing(now) == "withdrawn" or now is None or now.run != sheet.run:
-                    why = now.why if now is not None else "the run is over"
-                    output.say(
-                        f"\a\n[bad]■ Stop: nothing is asked any more[/] ({output.plain(why or 'it was taken back')})."
-                    )
+                if now is None or self._station.standing(now) in ("nothing", "withdrawn"):
+                    left = False
+                else:
+                    left = any(one.id in ids for one in now.questions)
+                if not left:
+                    output.say("\a\n[bad]■ Stop: this is not asked any more.[/] Press Enter.")
                     return
 
         watcher = threading.Thread(target=watch, name="station-watch", daemon=True)
@@ -126,17 +129,35 @@ class Bench:
     def _settings(self, questions: tuple[AnyQuestion, ...]) -> list[Answer]:
         from athanor.instruments import entries
 
-        word = _ask("Enter = set as asked · v = it stands elsewhere · c = cannot be done · q = leave").lower()
-        if word in ("", "y", "yes", "done"):
-            return entries.done(questions, self._by, self._note, "terminal")
-        if word == "v":
-            texts = {}
-            for one in questions:
-                assert one.kind == "set"
-                text = _ask(f"  {one.device} (Enter = {asking.amount(one.shown, one.unit)})")
-                texts[one.device] = text or str(one.shown)
-            return entries.entered(questions, texts, self._by, self._note_of(), "terminal")
-        return self._cannot(questions, word)
+        while True:
+            word = _ask("y = set as asked · v = it stands elsewhere · c = cannot be done · q = leave").lower()
+            if word in ("y", "yes"):
+                return entries.done(questions, self._by, self._note, "terminal")
+            if word == "v":
+                return entries.entered(questions, self._elsewhere(questions), self._by, self._note_of(), "terminal")
+            if word in ("c", "cannot", "q"):
+                return self._cannot(questions, word)
+
+    def _elsewhere(self, questions: tuple[AnyQuestion, ...]) -> dict[str, str]:
+        """Where each axis really stands, as typed; what is too far from what was asked is asked for again."""
+        from athanor.instruments import entries
+        from athanor.instruments.station import SetQuestion
+
+        texts: dict[str, str] = {}
+        for one in questions:
+            assert isinstance(one, SetQuestion)
+            while True:
+                asked = asking.amount(one.shown, one.unit)
+                text = _ask(f"  {one.device} (Enter = {asked})") or str(one.shown)
+                try:
+                    value = text if isinstance(one.value, str) else entries.number(one.device, text, one.unit)
+                    entries.reached(one, value)
+                except entries.EntryRefused as error:
+                    output.say(f"  [bad]✗[/] {output.plain(str(error))}")
+                    continue
+                texts[one.device] = text
+                break
+        return texts
 
     def _readings(self, questions: tuple[AnyQuestion, ...]) -> list[Answer]:
         from athanor.instruments import entries
@@ -157,7 +178,7 @@ class Bench:
                     try:
                         value = entries.plausible(name, entries.number(name, text, signal.unit), signal)
                     except entries.EntryRefused as error:
-                        output.say(f"  [bad]✗[/] {output.plain(error.detail)}. {output.plain(error.remedy)}.")
+                        output.say(f"  [bad]✗[/] {output.plain(str(error))}")
                         continue
                     texts[name] = text
                     shown.append(f"{name} {asking.amount(value, signal.unit)}")
@@ -172,9 +193,6 @@ class Bench:
 
         if word == "q":
             raise Leave
-        if word not in ("c", "cannot"):
-            output.say(f"[bad]✗[/] {output.plain(word)!r} is none of these.")
-            return []
         reason = _ask("Why can it not be done? The run fails with this reason (Enter = go back)")
         return entries.cannot(questions, reason, self._by, self._note) if reason else []
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview, wording
-from athanor.console.cli import context, look, output
+from athanor.console.cli import asking, context, look, output
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from athanor.console.overview import HypothesisLine, Overview
+    from athanor.instruments.station import Sheet
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Experiment
 
@@ -75,7 +76,8 @@ class Follower:
         self._drawn = now
         if self._live is not None:
             flag = context.ledger_flag(self._ledger)
-            self._live.update(panel(self._view, self._note, flag), refresh=True)
+            sheet = asking.waiting(self._ledger, self._view.campaign)
+            self._live.update(panel(self._view, self._note, flag, sheet), refresh=True)
         elif not self._quiet:
             self._say_news(self._view)
 
@@ -100,6 +102,10 @@ class Follower:
         for item in wants_person(view):
             typed = look.actions(item, context.ledger_flag(self._ledger))[0]
             self._once(f"{item.id} waits {item.state}", f"{item.id} is waiting: {typed}")
+        if (sheet := asking.waiting(self._ledger, view.campaign)) is not None:
+            typed = asking.command(sheet, context.ledger_flag(self._ledger))
+            text = f"{sheet.run.experiment} is waiting for a person at the bench: {asking.line(sheet)}: {typed}"
+            self._once(" ".join(one.id for one in sheet.questions), text)
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._said:
@@ -117,8 +123,13 @@ def wants_person(view: Overview) -> list[Experiment]:
     return [item for item in view.waiting if alone or item.source == "operator" or item.state == "in_doubt"]
 
 
-def panel(view: Overview, note: str | None = None, ledger: str | None = None) -> RenderableType:
-    """Return the whole live view of a campaign; `ledger` is the --ledger value that printed commands need."""
+def panel(
+    view: Overview, note: str | None = None, ledger: str | None = None, sheet: Sheet | None = None
+) -> RenderableType:
+    """Return the whole live view of a campaign.
+
+    `ledger` is the --ledger value that printed commands need; `sheet` what a person at the bench is waited for.
+    """
     from rich.console import Group
     from rich.panel import Panel
     from rich.table import Table
@@ -131,6 +142,9 @@ def panel(view: Overview, note: str | None = None, ledger: str | None = None) ->
         grid.add_row("best" if index == 0 else "", row)
     grid.add_row("hypothesis", _hypothesis(view.current))
     grid.add_row("now", _now(view))
+    if sheet is not None:
+        asked = f"[warn]for a person at the bench:[/] {output.plain(asking.line(sheet))}"
+        grid.add_row("waiting", f"{asked}\n[command]{output.plain(asking.command(sheet, ledger))}[/]")
     if waiting := wants_person(view):
         grid.add_row("waiting", _waiting(waiting, view, ledger))
     for index, text in enumerate(view.recent):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from athanor.console import wording
-from athanor.console.cli import context, output
+from athanor.console.cli import asking, context, output
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
@@ -157,6 +157,9 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
         output.show(f"\n[bad]Stop All is latched[/]: {output.plain(stopped.reason or '')}")
         reset = context.command("reset-stop", "--instrument", view.campaign.instrument, "--reason", "why it is safe")
         output.show(f"  when it is safe:  [command]{output.plain(reset)}[/]")
+    if (sheet := asking.waiting(ledger, view.campaign)) is not None:
+        output.show(f"\n[warn]waiting for a person at the bench[/]: {output.plain(asking.line(sheet))}")
+        output.show(f"  [command]{output.plain(asking.command(sheet, flag))}[/]")
     for item in view.waiting[:10]:
         output.show(f"\n[name]{item.id}[/] {output.state(item.state)}  {output.plain(why(item))}")
         output.show(f"  {output.plain(wording.settings(item.values, view.problem))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,7 @@ def station(
     if sum([bool(texts), csv is not None, done, cannot is not None]) > 1 and not (done and texts and csv is None):
         raise typer.BadParameter("choose one of --enter, --csv, --done and --cannot")
     found = Station(place_of(instrument, ledger))
+    _forget_settled(found, ledger)
     who = by or context.person()
     if texts or csv is not None or done or cannot is not None:
         given = _answer(found, texts, csv, done, cannot, who, note)
@@ -109,6 +111,23 @@ def _answer(
         raise Refused(f"Refused, and still asked for: {error.detail}", error.remedy) from error
     lay_down(found, given)
     return given
+
+
+def _forget_settled(found: Station, ledger: str | None) -> None:
+    """Ask no more for a run whose worker is gone and whose end a person has settled since."""
+    from athanor.memory.errors import NotFound
+
+    sheet = found.sheet()
+    if (
+        sheet is None
+        or found.standing(sheet) != "orphan"
+        or not context.ledger_path(context.ledger_url(ledger)).exists()
+    ):
+        return
+    with suppress(NotFound):
+        state = context.open_ledger(ledger).experiment(sheet.run.experiment).state
+        if state not in ("dispatched", "running", "in_doubt"):
+            found.write(sheet.model_copy(update={"state": "over", "questions": ()}))
 
 
 def asked_now(found: Station) -> Sheet:

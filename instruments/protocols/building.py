@@ -47,7 +47,8 @@ class Wired:
 
     def __init__(self, profile: Profile, place: Placed | None = None) -> None:
         self._profile = profile
-        self._desk = Desk(None if place is None else Station(place), profile.name)
+        order = [*profile.axes, *profile.detectors]
+        self._desk = Desk(None if place is None else Station(place), profile.name, order)
         self._is_manual = any(isinstance(wiring, ManualWiring) for wiring in profile.devices.values())
         self._clients: dict[str, Client] = {}
         self._failures: dict[str, BaseException] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from athanor.instruments import entries
@@ -44,10 +45,12 @@ class Desk:
     Args:
         station: Where questions and answers lie; None where the instrument is only looked at.
         instrument: The instrument's name.
+        order: Devices in the order in which a person reads of them.
     """
 
-    def __init__(self, station: Station | None, instrument: str) -> None:
+    def __init__(self, station: Station | None, instrument: str, order: Sequence[str] = ()) -> None:
         self.station = station
+        self._order = {name: number for number, name in enumerate(order)}
         self.run: RunLine | None = None
         self._instrument = instrument
         self._open: dict[str, AnyQuestion] = {}
@@ -144,7 +147,7 @@ class Desk:
 
     def _write(self, state: Literal["asking", "over"]) -> None:
         assert self.run is not None and self.station is not None
-        open_now = tuple(self._open.values())
+        open_now = tuple(sorted(self._open.values(), key=lambda one: self._order.get(one.device, len(self._order))))
         sheet = Sheet(instrument=self._instrument, pid=os.getpid(), run=self.run, state=state, questions=open_now)
         self.station.write(sheet)
         self._is_written = self._has_sheet = True
