@@ -94,8 +94,8 @@ class Context:
         return self.campaign
 
     def should_abandon(self) -> bool:
-        """Whether to give up long thinking: a person wants a pause or an end, Stop All holds, the lease is gone."""
-        if self.is_lost or self.should_stop() or self.latch_problem() is not None:
+        """Whether to give up long thinking: a person wants a pause or an end, nothing may start, the lease is gone."""
+        if self.is_lost or self.should_stop() or self.standstill() is not None:
             return True
         return self.refresh().requested in ("pause", "cancel")
 
@@ -228,17 +228,20 @@ class Context:
 
         return bool(body_of(decision).get("latch") == Latch(self.place).read().count)
 
-    def latch_problem(self) -> str | None:
-        """Why nothing may start, when Stop All holds."""
+    def standstill(self) -> str | None:
+        """Why nothing may start on the instrument: Stop All holds, or a person has it in hand."""
         from athanor.instruments.latch import Latch
+        from athanor.instruments.takeover import TakeOver
 
         state = Latch(self.place).read()
-        if not state.engaged:
-            return None
-        return (
-            f"Stop All is engaged on {self.place.name} ({state.reason}, by {state.by}). When it is safe: "
-            f"athanor reset-stop --instrument {self.place.name} --reason …, then athanor resume {self.id}"
-        )
+        if state.engaged:
+            return (
+                f"Stop All is engaged on {self.place.name} ({state.reason}, by {state.by}). When it is safe: "
+                f"athanor reset-stop --instrument {self.place.name} --reason …, then athanor resume {self.id}"
+            )
+        if (found := TakeOver(self.place).read().refusal) is not None:
+            return f"{self.place.name} was taken over: {found[1]}. After that: athanor resume {self.id}"
+        return None
 
     def commit_intent(self, experiment: Experiment, decision: Decision) -> None:
         """Write the intent under this process's lease on the instrument."""

@@ -252,8 +252,8 @@ def _await_decision(context: Context, experiment_id: str) -> bool:
             if campaign.requested != "none":
                 context.pause(f"paused by a person while experiment {experiment_id} waits for approval")
                 return False
-        if latch := context.latch_problem():  # not in the ledger, so no change of it says so
-            context.pause(latch)
+        if cause := context.standstill():  # not in the ledger, so no change of it says so
+            context.pause(cause)
             return False
         context.check_lease()
         if context.should_stop():

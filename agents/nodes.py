@@ -144,8 +144,8 @@ class Nodes:
         if decision.expires_at is not None and decision.expires_at <= datetime.now(UTC):
             c.ledger.set_experiment_state(experiment.id, "expired", reason="its approval ran out before it could start")
             return {"route": "again"}
-        if latch := c.latch_problem():
-            c.pause(latch)
+        if cause := c.standstill():
+            c.pause(cause)
             return {"route": "stop"}
         if not c.is_in_force(decision):
             c.ledger.set_experiment_state(experiment.id, "expired", reason="Stop All was used since it was approved")
@@ -200,8 +200,8 @@ class Nodes:
         if campaign.requested != "none" or c.should_stop():
             c.pause("paused by a person" if campaign.requested != "none" else "paused: the command was interrupted")
             return {"route": "stop"}
-        if latch := c.latch_problem():
-            c.pause(latch)
+        if cause := c.standstill():
+            c.pause(cause)
             return {"route": "stop"}
         if cause := stopping.fault(c.experiments(), c.observations(), c.was_excused):
             c.pause(cause)

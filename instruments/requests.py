@@ -28,12 +28,19 @@ class Requests:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._holding = threading.Lock()
+        self._preparing: set[object] = set()
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a dispatch is being checked: it may start, and has perhaps not heard of the latest take-over."""
+        return bool(self._preparing)
 
     def handle(self, connection: Connection, message: Message) -> Message | None:
         """Answer one request, in the connection's own thread, without waiting for anything."""
+        worker = self._worker
         verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
             "hello": self._hello,
-            "status": lambda _, __: {**self._worker.facts(), **self._worker.safeguards.facts()},
+            "status": lambda _, __: {**worker.facts(), **worker.safeguards.facts(), **self._hands()},
             "dispatch": self._dispatch,
             "abort": self._abort,
             "pause": self._pause,
@@ -60,7 +67,19 @@ class Requests:
             "axes": list(worker.profile.axes),
             **worker.safeguards.facts(),
             **worker.facts(),
+            **self._hands(),
         }
+
+    def _hands(self) -> Message:
+        """In whose hands the instrument is. Reads the disk: not for a heartbeat."""
+        tenure = self._worker.takeover.read() if self._worker.takeover is not None else None
+        return {"takeover": tenure.refusal[1] if tenure is not None and tenure.refusal is not None else None}
+
+    def _refuse_if_taken_over(self) -> None:
+        """Raises `Refused` while a person has the instrument in hand: then nothing moves for a campaign."""
+        assert self._worker.takeover is not None
+        if (found := self._worker.takeover.read().refusal) is not None:
+            raise Refused(*found)
 
     def _hold(self, connection: Connection, campaign: str) -> None:
         """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
@@ -97,6 +116,7 @@ class Requests:
         if worker.latched() is not None:
             raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
         if engine.state == "paused":
+            self._refuse_if_taken_over()
             worker.tell("run_resumed", by=_name(message))
             engine.resume()
         elif worker.is_parked:
@@ -147,15 +167,25 @@ class Requests:
         assert dispatcher is not None
 
         def work() -> Message:
+            self._refuse_if_taken_over()
             if worker.is_parked:
                 raise Refused("worker.parked", f"{worker.place.name} is parked")
             if worker.recovery.missing is not None:
                 raise Refused("recovery.missing", worker.recovery.missing)
             return {"started": dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))}
 
-        self._later(connection, message, work)
+        # Counted before it looks for a take-over: who takes over and then finds nothing counted has nothing to fear.
+        mark = object()
+        self._preparing.add(mark)
+        self._later(connection, message, work, lambda: self._preparing.discard(mark))
 
-    def _later(self, connection: Connection, message: Message, work: Callable[[], Message]) -> None:
+    def _later(
+        self,
+        connection: Connection,
+        message: Message,
+        work: Callable[[], Message],
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
         """Answer when it is done: the same connection must be able to abort what is being prepared."""
         worker = self._worker
         what = str(message.get("verb"))
@@ -163,7 +193,11 @@ class Requests:
         def answer() -> None:
             identity = message.get("id")
             try:
-                connection.send({"id": identity, "ok": True, **work(), **worker.facts()})
+                try:
+                    result = work()
+                finally:
+                    after()
+                connection.send({"id": identity, "ok": True, **result, **worker.facts()})
             except Refused as error:
                 log.info("refused %s %s: %s", what, message.get("intent", ""), error)
                 worker.safeguards.tally.add(error.code)

@@ -25,6 +25,8 @@ TRANSIENT = frozenset(
         "ledger.unavailable",
         "recovery.missing",
         "spool.failed",
+        "takeover.held",
+        "takeover.unknown",
         "worker.error",
         "worker.parked",
         "worker.stopping",

@@ -36,6 +36,7 @@ from athanor.memory.places import InstrumentPlace
 if TYPE_CHECKING:
     from athanor.instruments.dispatch import Dispatcher
     from athanor.instruments.engine import Engine
+    from athanor.instruments.takeover import TakeOver
     from athanor.instruments.writer import Writer
     from athanor.memory.ledger import Ledger
 
@@ -69,6 +70,7 @@ class Worker:
         self.engine: Engine | None = None
         self._writer: Writer | None = None
         self.dispatcher: Dispatcher | None = None
+        self.takeover: TakeOver | None = None
         self.state = "starting"
         self.is_parked = False
         self.lost: str | None = None
@@ -76,7 +78,8 @@ class Worker:
         """Who has last asked for a pause."""
         self.diary = Diary(self.ledger)
         self.recovery = RecoveryKeeper(place)
-        self.server = Server(place.sockets / "worker.sock", Requests(self).handle)
+        self.requests = Requests(self)
+        self.server = Server(place.sockets / "worker.sock", self.requests.handle)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -91,10 +94,12 @@ class Worker:
         warm.result()
         from athanor.instruments.dispatch import Dispatcher
         from athanor.instruments.engine import Engine
+        from athanor.instruments.takeover import TakeOver
         from athanor.instruments.writer import Writer
         from athanor.memory.signing import load_public
 
         public = load_public(self._gate_key)
+        self.takeover = TakeOver(self.place, public)
         self.engine = Engine(self.profile, self._on_engine, self.latched, self.safeguards)
         self._devices = self._laboratory.connect(self.place, self.config.options)
         self.engine.attach(self._devices)
@@ -159,6 +164,7 @@ class Worker:
             "experiment": job.context.experiment if job is not None else None,
             "campaign": job.spool.header.campaign if job is not None else None,
             "is_pausing": job is not None and job.wants_pause and self.state != "paused",
+            "is_preparing": self.requests.is_preparing,
             "recovery": self.recovery.missing,
             "ledger": self._writer.trouble if self._writer is not None else None,
             "unstored": dict(self._writer.unstored) if self._writer is not None else {},

@@ -21,6 +21,7 @@ from athanor.console.cli import (
     start,
     station,
     supervise,
+    takeover,
 )
 
 EPILOG = (
@@ -64,6 +65,7 @@ reconcile.add_to(app)
 station.add_to(app)
 safety.add_to(app)
 runs.add_to(app)
+takeover.add_to(app)
 look.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)

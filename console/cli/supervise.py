@@ -228,10 +228,10 @@ def duration(text: str) -> timedelta:
     """
     import re
 
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|min|h|d)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(s|min|m|h|d)\s*", text)
     if match is None or float(match[1]) <= 0:
         raise typer.BadParameter(f"{text!r} is not a duration; write for example '2 h' or '30 min'")
-    return timedelta(seconds=float(match[1]) * {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[match[2]])
+    return timedelta(seconds=float(match[1]) * {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]])
 
 
 def parse(assignments: list[str], problem: dict[str, object]) -> dict[str, float | int | str]:

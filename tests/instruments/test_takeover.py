@@ -1,0 +1,241 @@
+"""The tenure of an instrument: one holder, an end, and nobody without the gate's key."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from athanor.governance.gate import GateError
+from athanor.governance.orders import Orders
+from athanor.instruments.takeover import HELD, UNKNOWN, TakenOver, TakeOver
+from athanor.memory.ledger import Ledger
+from athanor.memory.orders import ForgedDecision, Order, check, terms_of
+from athanor.memory.places import InstrumentPlace, keys_dir
+from athanor.memory.signing import GateKey
+
+HOUR = timedelta(hours=1)
+
+
+class Desk:
+    """A ledger, a key, and one instrument."""
+
+    def __init__(self, home: Path) -> None:
+        self.ledger = Ledger.create(home / "ledger.db")
+        self.key = GateKey.load_or_create(keys_dir())
+        self.place = InstrumentPlace.of("reactor", home)
+        self.it = TakeOver(self.place, self.key.public)
+
+    def orders(self, person: str) -> Orders:
+        return Orders(self.ledger, self.key, person)
+
+    def take(self, person: str, ttl: timedelta = HOUR, reason: str = "new tubing") -> str:
+        return self.it.take(person, lambda: self.orders(person).take_over("reactor", ttl, reason)).nonce
+
+    def hand_back(self, person: str) -> None:
+        self.it.hand_back(person, lambda nonce: self.orders(person).hand_back("reactor", nonce))
+
+    def release(self, person: str, reason: str = "she has gone home") -> None:
+        self.it.release(
+            lambda tenure: self.orders(person).release(
+                "reactor", tenure and tenure.nonce, tenure and tenure.holder, reason
+            )
+        )
+
+
+@pytest.fixture
+def desk(home: Path) -> Desk:
+    return Desk(home)
+
+
+def test_nobody_has_it_at_first(desk: Desk) -> None:
+    assert desk.it.read().refusal is None and desk.it.read().tenure is None
+    with pytest.raises(TakenOver, match="nobody"):
+        desk.hand_back("ada")
+
+
+def test_one_holder_who_alone_hands_it_back(desk: Desk) -> None:
+    desk.take("ada")
+    standing = TakeOver(desk.place, desk.key.public).read()
+    assert standing.tenure is not None and standing.tenure.holder == "ada"
+    assert standing.refusal is not None and standing.refusal[0] == HELD
+    assert "ada" in standing.refusal[1] and "new tubing" in standing.refusal[1]
+    with pytest.raises(TakenOver, match="ada"):
+        desk.take("grace")
+    with pytest.raises(TakenOver, match="ada"):
+        desk.hand_back("grace")
+    desk.hand_back("ada")
+    assert desk.it.read().refusal is None
+    desk.take("grace")
+
+
+def test_its_holder_renews_it(desk: Desk) -> None:
+    first = desk.take("ada", timedelta(minutes=1))
+    second = desk.take("ada", HOUR)
+    tenure = desk.it.read().tenure
+    assert tenure is not None and tenure.nonce == second != first
+    assert tenure.until > datetime.now(UTC) + timedelta(minutes=50)
+
+
+def test_it_ends_by_itself(desk: Desk) -> None:
+    desk.take("ada", timedelta(minutes=1))
+    assert desk.it.read(datetime.now(UTC) + timedelta(minutes=2)).refusal is None
+    desk.take("ada", timedelta(microseconds=200_000))
+    while desk.it.read().tenure is not None:
+        pass
+    desk.take("grace")
+
+
+def test_emergency_release_names_who_and_why(desk: Desk) -> None:
+    nonce = desk.take("ada")
+    desk.release("grace")
+    assert desk.it.read().refusal is None
+    [event] = desk.ledger.events(kinds=("release_ordered",))
+    assert (event.body["by"], event.body["holder"], event.body["tenure"]) == ("grace", "ada", nonce)
+    assert event.body["reason"] == "she has gone home"
+    desk.release("grace")
+    assert len(desk.ledger.events(kinds=("release_ordered",))) == 1, "there was nothing to release any more"
+
+
+def test_everything_is_in_the_journal_before_it_counts(desk: Desk) -> None:
+    desk.take("ada")
+    desk.hand_back("ada")
+    events = desk.ledger.events(kinds=("take_over_ordered", "hand_back_ordered"))
+    assert [event.kind for event in events] == ["take_over_ordered", "hand_back_ordered"]
+    terms = dict(events[0].body)
+    signature = terms.pop("signature")
+    from athanor.memory.canonical import canonical
+
+    assert check(Order(canonical(terms), signature), desk.key.public)["by"] == "ada"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda path: path.unlink(), "was removed"),
+        (lambda path: path.write_text("{"), "corrupt"),
+        (lambda path: path.write_text("[]"), "corrupt"),
+        (lambda path: path.write_text(json.dumps({"body": "{}", "signature": "aa"})), "not the gate's"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_counts_as_taken_over(desk: Desk, spoil: Callable[[Path], object], what: str) -> None:
+    desk.take("ada")
+    desk.hand_back("ada")
+    spoil(desk.it.path)
+    found = desk.it.read().refusal
+    assert found is not None and found[0] == UNKNOWN and what in found[1] and "--emergency-release" in found[1]
+    with pytest.raises(TakenOver):
+        desk.take("ada")
+    if desk.it.path.is_dir():
+        desk.it.path.rmdir()
+    desk.release("grace")
+    assert desk.it.read().refusal is None
+
+
+def test_without_the_gates_key_nobody_takes_or_frees_it(desk: Desk, tmp_path: Path) -> None:
+    desk.take("ada")
+    other = GateKey.load_or_create(tmp_path / "elsewhere")
+    forged = Orders(desk.ledger, other, "ada").hand_back("reactor", "n" * 32)
+    desk.it.path.write_text(json.dumps(forged.as_dict()))
+    found = desk.it.read().refusal
+    assert found is not None and found[0] == UNKNOWN, "a forged hand-back hands nothing back"
+    assert TakeOver(desk.place).read().refusal is None, "only who has the key can tell: the worker has"
+
+
+def test_an_order_for_another_instrument_is_none(desk: Desk) -> None:
+    order = desk.orders("ada").take_over("another", HOUR, "x")
+    desk.place.directory.mkdir(parents=True)
+    desk.it.path.write_text(json.dumps(order.as_dict()))
+    found = desk.it.read().refusal
+    assert found is not None and "is about another" in found[1]
+
+
+def test_an_altered_order_is_forged(desk: Desk) -> None:
+    order = desk.orders("ada").move("reactor", "x", 5.0, "t" * 32, 0)
+    assert check(order, desk.key.public)["value"] == 5.0
+    changed = Order(order.body.replace("5.0", "6.0"), order.signature)
+    assert terms_of(changed)["value"] == 6.0
+    with pytest.raises(ForgedDecision):
+        check(changed, desk.key.public)
+    for body in ("", "[]", "{}", order.body + " ", order.body.replace('"move"', '"dance"'), '{"kind":["move"]}'):
+        with pytest.raises(ForgedDecision):
+            terms_of(Order(body, ""))
+
+
+def test_what_makes_no_sense_is_not_signed(desk: Desk) -> None:
+    orders = desk.orders("ada")
+    for ttl in (timedelta(0), timedelta(days=8)):
+        with pytest.raises(GateError, match="take-over for"):
+            orders.take_over("reactor", ttl, "x")
+    for wrong in (lambda: orders.take_over("reactor", HOUR, " "), lambda: orders.release("reactor", None, None, "")):
+        with pytest.raises(GateError, match="reason"):
+            wrong()
+    for value in (True, float("nan"), float("inf")):
+        with pytest.raises(GateError, match="cannot be moved"):
+            orders.move("reactor", "x", value, "t", 0)
+    with pytest.raises(GateError, match="name"):
+        Orders(desk.ledger, desk.key, " ")
+    assert desk.ledger.events() == []
+
+
+def _grab(home: str, person: str) -> bool:
+    ledger = Ledger.open(Path(home) / "ledger.db")
+    key = GateKey.load(keys_dir())
+    it = TakeOver(InstrumentPlace.of("reactor", Path(home)), key.public)
+    try:
+        it.take(person, lambda: Orders(ledger, key, person).take_over("reactor", HOUR, "first"))
+    except TakenOver:
+        return False
+    finally:
+        ledger.close()
+    return True
+
+
+def test_of_many_at_once_one_has_it(desk: Desk, home: Path) -> None:
+    people = [f"person {number}" for number in range(6)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(3) as pool:
+        try:
+            won = pool.starmap(_grab, [(str(home), person) for person in people])
+        finally:
+            pool.terminate()
+            pool.join()
+    assert sum(won) == 1
+    tenure = desk.it.read().tenure
+    assert tenure is not None and tenure.holder == people[won.index(True)]
+    assert len(desk.ledger.events(kinds=("take_over_ordered",))) == 1, "nobody else's was signed"
+
+
+def _take_and_die(home: str, while_taking: bool) -> None:
+    ledger = Ledger.open(Path(home) / "ledger.db")
+    key = GateKey.load(keys_dir())
+    it = TakeOver(InstrumentPlace.of("reactor", Path(home)), key.public)
+
+    def order() -> Order:
+        if while_taking:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Orders(ledger, key, "ada").take_over("reactor", HOUR, "first")
+
+    it.take("ada", order)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("while_taking", [False, True])
+def test_it_outlives_whoever_took_it_and_no_lock_stays_behind(desk: Desk, home: Path, while_taking: bool) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_take_and_die, args=(str(home), while_taking))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    process.close()
+    if while_taking:
+        desk.take("grace")
+    else:
+        with pytest.raises(TakenOver, match="ada"):
+            desk.take("grace")
