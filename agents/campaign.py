@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from athanor.agents.byhand import by_hand, observe, observe_file
 from athanor.agents.context import grant_in_force
 from athanor.agents.driver import OVER, CampaignBusy, CampaignOver, run_campaign, shut_down_laboratory
 from athanor.agents.opening import check_instrument, envelope, instrument_place, open_campaign, propose_experiment
@@ -12,10 +13,13 @@ __all__ = [
     "CampaignBusy",
     "CampaignOver",
     "best",
+    "by_hand",
     "check_instrument",
     "envelope",
     "grant_in_force",
     "instrument_place",
+    "observe",
+    "observe_file",
     "open_campaign",
     "propose_experiment",
     "results",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from athanor.memory.records import Outcome
 from athanor.planners.problem import Categorical, InvalidPoint
 
 if TYPE_CHECKING:
@@ -22,20 +23,24 @@ class DataError(ValueError):
     """A CSV file that cannot be used; names the file, the line, the column and the remedy."""
 
 
-def read_history(
-    path: Path, problem: Problem, outcomes: Mapping[str, str | None]
-) -> list[tuple[dict[str, Value], dict[str, float]]]:
+class Measurement(NamedTuple):
+    """One row: the point, its outcomes in the problem's units, and the line of the file it stands in."""
+
+    values: dict[str, Value]
+    outcomes: dict[str, Outcome]
+    line: int
+
+
+def read_measurements(path: Path, problem: Problem, outcomes: Mapping[str, str | None]) -> list[Measurement]:
     """Read points and their outcomes.
 
     Args:
         path: CSV with a header row; every column is `name` or `name [unit]`. All parameters and at least one outcome
-            must be there; other columns are ignored. An empty outcome cell means "not measured", and a row in which
-            nothing was measured is passed over.
+            must be there; other columns are ignored. A column `name sem` gives the standard error of that outcome's
+            mean, in the unit of its column. An empty outcome cell means "not measured", and a row in which nothing
+            was measured is passed over.
         problem: names, units and kinds of the parameters.
         outcomes: the outcomes and their units.
-
-    Returns:
-        (values, outcomes) per row, in the problem's units.
 
     Raises:
         DataError: naming the first line and column that is wrong.
@@ -63,7 +68,7 @@ def read_history(
         name: _converter(path, name, columns[name][1], problem.unit(name)) for name in problem.names
     }
     convert |= {name: _converter(path, name, columns[name][1], outcomes[name]) for name in measured}
-    points: list[tuple[dict[str, Value], dict[str, float]]] = []
+    points: list[Measurement] = []
     for line, row in enumerate(rows[1:], 2):
         if not any(text.strip() for text in row):
             continue
@@ -76,9 +81,9 @@ def read_history(
             checked = problem.validate_point(_whole(values))
         except InvalidPoint as error:
             raise DataError(f"{path}:{line}: {error}") from error
-        outcomes_there = {name: reader.number(name) for name in measured if reader.text(name)}
-        if outcomes_there:
-            points.append((dict(checked), outcomes_there))
+        there = {name: reader.outcome(name) for name in measured if reader.text(name)}
+        if there:
+            points.append(Measurement(dict(checked), there, line))
     if not points:
         raise DataError(f"{path} holds no measurement; every line below the first is one, with an outcome")
     return points
@@ -108,6 +113,19 @@ class _Row(NamedTuple):
         if not math.isfinite(value):
             raise DataError(f"{self.path}:{self.line}: {name}: {text} is not finite; leave the cell empty instead")
         return value
+
+    def outcome(self, name: str) -> Outcome:
+        mean, column = self.number(name), f"{name} sem"
+        if column not in self.columns or not (text := self.text(column)):
+            return Outcome(mean=mean, sem=None)
+        try:
+            # By what one standard error adds: right also where the units have different zeros.
+            sem = self.convert[name](float(self.text(name)) + float(text)) - mean
+        except ValueError:
+            raise DataError(f"{self.path}:{self.line}: {column}: {text!r} is not a number") from None
+        if not math.isfinite(sem) or float(text) < 0:
+            raise DataError(f"{self.path}:{self.line}: {column}: {text} is no standard error; leave the cell empty")
+        return Outcome(mean=mean, sem=abs(sem))
 
 
 def _whole(values: dict[str, Value]) -> dict[str, Value]:

@@ -12,9 +12,10 @@ from athanor.agents.spec import Spec, load
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
 from athanor.memory.errors import Duplicate
-from athanor.memory.records import Campaign, Experiment, Observation, Outcome, Value, new_campaign_id
+from athanor.memory.records import Campaign, Experiment, Observation, Value, new_campaign_id
 
 if TYPE_CHECKING:
+    from athanor.agents.history import Measurement
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
 
@@ -61,13 +62,13 @@ def open_campaign(
         autonomy=spec.policy.autonomy,
     )
     ledger.add_campaign(campaign)
-    for index, (values, outcomes) in enumerate(history, 1):
+    for index, row in enumerate(history, 1):
         ledger.add_observation(
             Observation(
                 id=f"{campaign.id}/h{index}",
                 campaign_id=campaign.id,
-                values=values,
-                outcomes={name: Outcome(mean=mean, sem=None) for name, mean in outcomes.items()},
+                values=row.values,
+                outcomes=row.outcomes,
                 source="historical",
                 reduction="imported",
                 reduction_hash=digest_text(data.read_text(encoding="utf-8")) if data else "none",
@@ -76,11 +77,11 @@ def open_campaign(
     return campaign.id
 
 
-def _history(path: Path, spec: Spec, profile: Profile) -> list[tuple[dict[str, Value], dict[str, float]]]:
-    from athanor.agents.history import read_history
+def _history(path: Path, spec: Spec, profile: Profile) -> list[Measurement]:
+    from athanor.agents.history import read_measurements
 
     outcomes = {name: profile.outcomes[name].unit for name in spec.problem().outcomes}
-    return read_history(path, spec.problem(), outcomes)
+    return read_measurements(path, spec.problem(), outcomes)
 
 
 def envelope(spec: Spec) -> dict[str, Any]:

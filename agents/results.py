@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents.byhand import by_hand
 from athanor.agents.spec import Spec
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def best(ledger: Ledger, campaign_id: str) -> list[dict[str, Any]]:
 
 
 def results(ledger: Ledger, campaign_id: str) -> dict[str, Any]:
-    """The whole campaign as one JSON-ready object: `campaign state best hypotheses experiments`."""
+    """The whole campaign as one JSON-ready object: `campaign state best hypotheses experiments by_hand`."""
     campaign = ledger.campaign(campaign_id)
     observations = {o.experiment_id: o for o in ledger.observations(campaign_id) if o.experiment_id}
     registrations = {r.hypothesis_id: r for r in ledger.registrations(campaign_id)}
@@ -104,4 +105,5 @@ def results(ledger: Ledger, campaign_id: str) -> dict[str, Any]:
         "best": best(ledger, campaign_id),
         "hypotheses": hypotheses,
         "experiments": experiments,
+        "by_hand": by_hand(ledger, campaign_id),
     }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from athanor.agents.byhand import is_by_hand
+
 if TYPE_CHECKING:
     from athanor.agents.spec import Spec
     from athanor.memory.records import Experiment, Observation
@@ -84,11 +86,14 @@ def is_target_reached(spec: Spec, problem: Problem, observations: Sequence[Obser
 
 
 def since_improvement(problem: Problem, observations: Sequence[Observation]) -> int:
-    """Observations since the best reading last improved (one objective), or since the Pareto set last grew."""
+    """Experiments since the best reading last improved (one objective), or since the Pareto set last grew.
+
+    What was measured beside the campaign can improve it, but is no experiment that failed to.
+    """
     best: list[list[float]] = []
     since = 0
     for observation in observations:
-        since += 1
+        since += observation.source != "historical" and not is_by_hand(observation)
         means = _means(observation)
         if not problem.is_feasible(means) or any(o.name not in means for o in problem.objectives):
             continue

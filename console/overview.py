@@ -69,6 +69,8 @@ class Overview:
     cost: float | None
     tokens: int
     recent: Sequence[str]
+    by_hand: Sequence[Observation] = ()
+    """What people measured beside the loop: it used no budget."""
 
     @property
     def is_finished(self) -> bool:
@@ -89,6 +91,7 @@ class Overview:
 
 def look(ledger: Ledger, campaign: Campaign) -> Overview:
     """Read the present state of a campaign from its ledger."""
+    from athanor.agents.byhand import is_by_hand
     from athanor.planners.problem import Problem
 
     problem = Problem.model_validate(campaign.problem)
@@ -126,6 +129,7 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
             text
             for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
         ],
+        by_hand=[item for item in observations if is_by_hand(item)],
     )
 
 
@@ -273,14 +277,15 @@ def happenings(
     """Return what happened, as short lines in the order of time: results, registrations, verdicts, interruptions."""
     lines: list[tuple[datetime, str]] = []
     for item in observations:
-        if item.experiment_id is None:
+        if item.experiment_id is None and item.source != "operator":
             continue
-        number = item.experiment_id.rpartition(".")[2]
+        number = (item.experiment_id or item.id).rpartition("." if item.experiment_id else "/")[2]
         results = ", ".join(
             f"{name} {wording.measured(mean, sem, problem.unit(name))}"
             for name, (mean, sem) in outcomes_of(item).items()
         )
-        lines.append((item.created_at, f"#{number} {item.status.replace('_', ' ')}: {results or item.reason or ''}"))
+        how = item.status.replace("_", " ") if item.experiment_id else "by hand"
+        lines.append((item.created_at, f"#{number} {how}: {results or item.reason or ''}"))
     statements = {item.id: item for item in hypotheses}
     last: dict[str, datetime] = {}
     for registration in registrations:

@@ -13,6 +13,7 @@ from athanor.console.cli import (
     instruments,
     ledger,
     look,
+    observe,
     output,
     reconcile,
     runs,
@@ -63,6 +64,7 @@ start.add_to(app)
 supervise.add_to(app)
 reconcile.add_to(app)
 station.add_to(app)
+observe.add_to(app)
 safety.add_to(app)
 runs.add_to(app)
 takeover.add_to(app)

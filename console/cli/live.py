@@ -96,6 +96,12 @@ class Follower:
                 )
                 text = f"{item.id} {item.state.replace('_', ' ')}: {results or item.reason or ''}"
                 self._once(f"{item.id} {item.state}", f"[{used}/{view.budget}] {text}")
+        for one in view.by_hand:
+            results = ", ".join(
+                f"{name} {wording.measured(outcome['mean'], outcome['sem'], view.problem.unit(name))}"
+                for name, outcome in one.outcomes.items()
+            )
+            self._once(one.id, f"{one.id} by hand: {results}")
         for line in view.hypotheses:
             if line.state in ("registered", "supported", "refuted", "inconclusive", "void"):
                 self._once(f"{line.id} {line.state}", f"{line.id} {line.state}: {line.statement}")

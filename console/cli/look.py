@@ -130,6 +130,9 @@ def show(
     output.show(f"  best       {output.plain(best_text(view))}")
     for item in view.best[:1] if len(view.problem.objectives) == 1 else []:
         output.show(f"             at {output.plain(wording.settings(item.values, view.problem))}")
+    if view.by_hand:
+        count = wording.count(len(view.by_hand), "measurement")
+        output.show(f"  by hand    {count} by a person, beside the budget: `athanor results` shows them")
     if view.tokens:
         output.show(f"  model      {view.tokens} tokens" + (f", {view.cost:.4f} USD" if view.cost is not None else ""))
     if view.hypotheses:
@@ -210,7 +213,7 @@ def results(
     ledger: context.LedgerOption = None,
     json: context.JsonOption = False,
 ) -> None:
-    """Print every experiment of a campaign."""
+    """Print every experiment of a campaign, and what people measured beside it."""
     from athanor.agents.campaign import results as collect
 
     opened = context.open_ledger(ledger)
@@ -225,7 +228,8 @@ def results(
 
     problem = Problem.model_validate(campaign.problem)
     if as_csv:
-        _write_csv(problem, collected["experiments"])
+        by_hand = [{**item, "state": "by hand", "run": None} for item in collected["by_hand"]]
+        _write_csv(problem, [*collected["experiments"], *by_hand])
         return
     parameters, outcomes = list(problem.names), list(problem.outcomes)
     heads = [f"{name}\n[{unit}]" if (unit := problem.unit(name)) else name for name in (*parameters, *outcomes)]
@@ -234,6 +238,10 @@ def results(
         cells = [wording.number(item["values"].get(name)) for name in parameters]
         cells += [wording.measured(*_pair(item["outcomes"].get(name))) for name in outcomes]
         rows.append((item["id"].rpartition(".")[2], output.state(item["state"]), item["source"], *cells))
+    for item in collected["by_hand"]:
+        cells = [wording.number(item["values"].get(name)) for name in parameters]
+        cells += [wording.measured(*_pair(item["outcomes"].get(name))) for name in outcomes]
+        rows.append((item["id"].rpartition("/")[2], "by hand", item["source"], *cells))
     plain_heads = [output.plain(head) for head in heads]
     output.show(
         output.table(

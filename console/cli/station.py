@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def station(
     instrument: Annotated[str, typer.Argument(metavar="INSTRUMENT", help="The instrument's name.")],
-    more: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]…", show_default=False, hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE", show_default=False, hidden=True)] = None,
     enter: Annotated[
         list[str] | None,
         typer.Option(
@@ -154,15 +154,15 @@ def lay_down(found: Station, given: Sequence[Answer]) -> None:
             raise Refused(str(error), f"See what is asked now: {context.command('station', found.name)}") from error
 
 
-def assignments(texts: Sequence[str]) -> dict[str, str]:
+def assignments(texts: Sequence[str], hint: str = "--enter") -> dict[str, str]:
     """Read `name=value` words. Raises `typer.BadParameter`."""
     found: dict[str, str] = {}
     for word in texts:
         name, equals, text = (part.strip() for part in word.partition("="))
         if not equals or not name or not text:
-            raise typer.BadParameter(f"{word!r} is not NAME=VALUE", param_hint="--enter")
+            raise typer.BadParameter(f"{word!r} is not NAME=VALUE", param_hint=hint)
         if name in found:
-            raise typer.BadParameter(f"{name} is given twice", param_hint="--enter")
+            raise typer.BadParameter(f"{name} is given twice", param_hint=hint)
         found[name] = text
     return found
 

@@ -18,6 +18,7 @@ from athanor.console.report.data import (
     CallSummary,
     EvidencePoint,
     ExperimentRow,
+    HandRow,
     HypothesisCard,
     Outcome,
     Progress,
@@ -44,7 +45,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
     Raises:
         NotFound: there is no such campaign.
     """
-    from athanor.agents.campaign import best
+    from athanor.agents.campaign import best, by_hand
     from athanor.instruments import laboratory
 
     campaign = ledger.campaign(campaign_id)
@@ -54,7 +55,8 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
     observations = overview.latest(ledger.observations(campaign_id))
     experiments = ledger.experiments(campaign_id)
     rows = _rows(ledger, campaign_id, experiments, observations, truth)
-    points = [_best_point(item, rows, truth) for item in best(ledger, campaign_id)]
+    hand = [_hand_row(item) for item in by_hand(ledger, campaign_id)]
+    points = [_best_point(item, rows, hand, truth) for item in best(ledger, campaign_id)]
     points.sort(key=lambda p: -_first_score(problem, p))
     progress, advantage = _progress(problem, campaign, lab, rows, truth)
     spec = campaign.spec
@@ -88,6 +90,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         effects=effects(problem, campaign.seed, observations, experiments),
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
+        by_hand=hand,
         calls=_calls(calls),
         provenance=_provenance(ledger, campaign, observations),
     )
@@ -168,9 +171,26 @@ def _outcomes(entries: Mapping[str, Mapping[str, Any]], error: str = "sem") -> d
     return {name: Outcome(mean=entry["mean"], error=entry.get(error)) for name, entry in entries.items()}
 
 
-def _best_point(item: Mapping[str, Any], rows: Sequence[ExperimentRow], truth: baseline.Truth | None) -> BestPoint:
+def _hand_row(item: Mapping[str, Any]) -> HandRow:
+    return HandRow(
+        id=item["id"],
+        values=item["values"],
+        outcomes=_outcomes(item["outcomes"]),
+        by=item["by"],
+        note=item["note"] or "",
+        at=item["at"],
+    )
+
+
+def _best_point(
+    item: Mapping[str, Any],
+    rows: Sequence[ExperimentRow],
+    hand: Sequence[HandRow],
+    truth: baseline.Truth | None,
+) -> BestPoint:
     measured = _outcomes(item.get("measured") or {})
-    same = [row for row in rows if row.values == item["values"] and row.outcomes]
+    every: list[ExperimentRow | HandRow] = [*rows, *hand]
+    same = [row for row in every if row.values == item["values"] and row.outcomes]
     return BestPoint(
         experiment=same[0].id if same else None,
         values=item["values"],
@@ -327,6 +347,7 @@ def _calls(calls: Sequence[ModelCall]) -> list[CallSummary]:
 
 
 def _provenance(ledger: Ledger, campaign: Campaign, observations: Sequence[Observation]) -> Provenance:
+    from athanor.agents.observing import BY_HAND
     from athanor.memory.canonical import digest
     from athanor.memory.records import now
     from athanor.memory.verify import verify
@@ -336,7 +357,9 @@ def _provenance(ledger: Ledger, campaign: Campaign, observations: Sequence[Obser
     chains = checked.chains if isinstance(checked.chains, int) else len(checked.chains)
     journal = ledger.journal(f"campaign:{campaign.id}")
     registrations = ledger.registrations(campaign.id)
-    newest = next((item for item in reversed(observations) if item.source != "historical"), None)
+    newest = next(
+        (item for item in reversed(observations) if item.source != "historical" and item.reduction != BY_HAND), None
+    )
     versions = {name: metadata.version(name) for name in PACKAGES} | {"Python": platform.python_version()}
     if wrong:
         verified = f"not whole: {len(wrong)} problems, the first: {wrong[0].kind} {wrong[0].chain} row {wrong[0].seq}"

@@ -64,6 +64,17 @@ class ExperimentRow(Part):
     truth: dict[str, float] | None = None
 
 
+class HandRow(Part):
+    """One measurement that a person made beside the loop: no budget used, no test counts it."""
+
+    id: str
+    values: dict[str, Value]
+    outcomes: dict[str, Outcome]
+    by: str | None = None
+    note: str = ""
+    at: datetime
+
+
 class EvidencePoint(Part):
     """The evidence of a test after one block."""
 
@@ -226,5 +237,6 @@ class ReportData(Part):
     effects: Effects
     experiments: list[ExperimentRow]
     historical: int = 0
+    by_hand: list[HandRow] = []
     calls: list[CallSummary] = []
     provenance: Provenance

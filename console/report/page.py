@@ -24,6 +24,7 @@ def render(data: ReportData) -> str:
         record.effects_section(data),
         sections.problem_section(data),
         record.experiments_section(data),
+        record.by_hand_section(data),
         record.calls_section(data),
         record.provenance_section(data),
         tag("footer", f"Written by Athanor {version} from the ledger of campaign {data.campaign}.".replace("  ", " ")),

@@ -158,6 +158,33 @@ def experiments_section(data: ReportData) -> Markup:
     )
 
 
+def by_hand_section(data: ReportData) -> Markup:
+    """What people measured beside the loop; nothing where nobody did."""
+    if not data.by_hand:
+        return Markup("")
+    problem = data.problem
+    heads: list[Child] = ["#", *(named(p.name, p.unit) for p in problem.parameters)]
+    heads += [named(name, problem.unit(name)) for name in problem.outcomes]
+    heads += ["measured by", "recorded", "how"]
+    width = len(problem.parameters) + len(problem.outcomes)
+    rows: list[list[Child]] = []
+    for row in data.by_hand:
+        cells: list[Child] = [row.id.rpartition("/")[2]]
+        cells += [number(row.values.get(p.name)) for p in problem.parameters]
+        cells += [shown(row.outcomes.get(name)) for name in problem.outcomes]
+        rows.append([*cells, row.by or MISSING, moment(row.at), prose(row.note)])
+    return join(
+        tag("h2", "Measured by hand"),
+        tag(
+            "p",
+            "Operators’ own measurements. The planner learned from them; they used nothing of the budget, and no "
+            "registered test counts them.",
+            class_="lead",
+        ),
+        tag("div", data_table(heads, rows, [True] * (1 + width) + [False] * 3), class_="wide"),
+    )
+
+
 def _state(row: ExperimentRow) -> Markup:
     words = row.state.replace("_", " ")
     took = f"took {duration(row.seconds)}" if row.seconds is not None else None

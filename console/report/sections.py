@@ -148,7 +148,7 @@ def best_section(data: ReportData) -> Markup:
         heads += [join(name, tag("span", "truth", class_="unit"))] if has_truth else []
     rows: list[list[Child]] = []
     for point in data.best:
-        row: list[Child] = [(point.experiment or MISSING).rpartition(".")[2]]
+        row: list[Child] = [(point.experiment or MISSING).rpartition(".")[2].rpartition("/")[2]]
         row += [number(point.values.get(p.name)) for p in problem.parameters]
         for name in outcomes:
             row.append(shown(point.measured.get(name)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from athanor.agents.history import DataError, read_history
+from athanor.agents.history import DataError, read_measurements
 from athanor.planners.problem import Categorical, Continuous, Objective, Problem
 
 PROBLEM = Problem(
@@ -22,9 +22,21 @@ def write(folder: Path, text: str) -> Path:
 
 def test_units_are_converted(tmp_path: Path) -> None:
     path = write(tmp_path, "solvent,temperature [kelvin],sty [g/m^3/h],note\nEtOH,323.15,2000,x\n\nMeCN,300,,\n")
-    [(first, outcome)] = read_history(path, PROBLEM, OUTCOMES)  # nothing was measured in the second row
-    assert first["temperature"] == pytest.approx(50.0)
-    assert outcome == {"sty": pytest.approx(2.0)}
+    [row] = read_measurements(path, PROBLEM, OUTCOMES)  # nothing was measured in the second row
+    assert row.values["temperature"] == pytest.approx(50.0)
+    assert row.outcomes == {"sty": {"mean": pytest.approx(2.0), "sem": None}}
+    assert row.line == 2
+
+
+def test_standard_errors_are_converted_with_their_outcome(tmp_path: Path) -> None:
+    text = "solvent,temperature [degC],sty [g/m^3/h],sty sem\nEtOH,50,2000,30\nMeCN,60,2000,\n"
+    first, second = read_measurements(write(tmp_path, text), PROBLEM, OUTCOMES)
+    assert first.outcomes["sty"] == {"mean": pytest.approx(2.0), "sem": pytest.approx(0.03)}
+    assert second.outcomes["sty"]["sem"] is None
+    for cell, words in (("-1", "no standard error"), ("x", "not a number")):
+        path = write(tmp_path, f"solvent,temperature [degC],sty [kg/m^3/h],sty sem\nEtOH,50,2,{cell}\n")
+        with pytest.raises(DataError, match=f"past.csv:2: sty sem: .*{words}"):
+            read_measurements(path, PROBLEM, OUTCOMES)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +58,9 @@ def test_units_are_converted(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        read_history(write(tmp_path, text), PROBLEM, OUTCOMES)
+        read_measurements(write(tmp_path, text), PROBLEM, OUTCOMES)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        read_history(tmp_path / "none.csv", PROBLEM, OUTCOMES)
+        read_measurements(tmp_path / "none.csv", PROBLEM, OUTCOMES)
