@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from athanor.instruments.bench import Bench
     from athanor.instruments.profile import Profile
 
-SHARED = frozenset({"channel-access", "http", "opcua", "pv-access"})
+SHARED = frozenset({"channel-access", "http", "mqtt", "opcua", "pv-access", "sila"})
 """Protocols whose controllers serve many clients. Others may take one at a time, and drop the worker for us."""
 
 

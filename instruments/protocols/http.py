@@ -37,6 +37,16 @@ from athanor.instruments.protocols.client import (
     library,
     typed,
 )
+from athanor.instruments.protocols.pointers import (
+    json_option,
+    moment_of,
+    pick,
+    pick_option,
+    put,
+    quality_of,
+    steps,
+    value_of,
+)
 
 TOO_MANY = 429
 METHODS = ("GET", "PUT", "POST", "PATCH")
@@ -66,17 +76,16 @@ class Address:
     def parse(cls, text: str, default: str) -> Address:
         """Raise `ValueError` when it makes no sense."""
         place, _, pointer = text.partition("#")
-        steps = tuple(step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:])
         kind, colon, name = place.partition(":")
         if colon and kind in ("action", "status", "result", "admin"):
             if not name:
                 raise ValueError(f"{text!r} names nothing after {kind}:")
-            return cls(kind, name, steps)
+            return cls(kind, name, steps(pointer))
         method, _, path = place.rpartition(" ")
         method = method.strip() or default
         if method not in METHODS or not path.startswith("/"):
             raise ValueError(f"{text!r} is no address; write for example `/state#/position` or `PUT /position#/value`")
-        return cls(method, path, steps)
+        return cls(method, path, steps(pointer))
 
 
 class HttpClient:
@@ -128,16 +137,16 @@ class HttpClient:
         document = await self._call(signal, deadline_s, address.kind, address.path, None)
         moment, quality, detail = time.time(), Quality.GOOD, ""
         if "time" in signal.options:
-            moment = float(typed(signal.model_copy(update={"type": "float"}), _at(signal, document, "time")))
+            moment = moment_of(signal, pick_option(signal, document, "time"))
         if "quality" in signal.options:
-            quality, detail = _quality(_at(signal, document, "quality"))
-        return Reading(_value(signal, _pick(signal, document, address.pointer)), moment, quality, detail)
+            quality, detail = quality_of(pick_option(signal, document, "quality"))
+        return Reading(value_of(signal, pick(signal, document, address.pointer)), moment, quality, detail)
 
     async def write(self, signal: SignalSpec, value: Value, deadline_s: float) -> None:
         """Send a value; returns when the service has taken it. Raises `SignalError`."""
         plain = typed(signal, value)
         address = _parsed(signal, signal.address("write"), "PUT")
-        body = _body(signal)
+        body = json_option(signal, "body")
         if address.kind == "admin":
             answer = await self._call(signal, deadline_s, "POST", f"/admin/{quote(address.path)}", None, is_write=True)
             if isinstance(answer, Mapping) and answer.get("success") is False:
@@ -145,7 +154,7 @@ class HttpClient:
         elif address.kind == "action":
             await self._start(signal, address, plain, body, deadline_s)
         elif address.kind in METHODS and address.kind != "GET":
-            document = _put(body, address.pointer, plain) if address.pointer or body else plain
+            document = put(body, address.pointer, plain) if address.pointer or body else plain
             await self._call(signal, deadline_s, address.kind, address.path, document, is_write=True)
         else:
             raise Refused.on(signal, f"{signal.write!r} cannot be written", "use PUT, POST, PATCH, action: or admin:")
@@ -164,7 +173,7 @@ class HttpClient:
         self, signal: SignalSpec, address: Address, value: Value, body: dict[str, Any], deadline_s: float
     ) -> None:
         path = f"/action/{quote(address.path)}"
-        args = _put(body, address.pointer, value) if address.pointer else body
+        args = put(body, address.pointer, value) if address.pointer else body
         end = time.monotonic() + deadline_s
         self._actions.pop(address.path, None)
         created = await self._call(signal, deadline_s, "POST", path, {"args": args}, is_write=True)
@@ -198,7 +207,7 @@ class HttpClient:
         result = await self._call(signal, deadline_s, "GET", f"{path}/result", None)
         if not isinstance(result, Mapping) or result.get("status") != "succeeded":
             raise Refused.on(signal, f"action {address.path} has no result{_said(result)}", "await its `status:` first")
-        return Reading(_value(signal, _pick(signal, result.get("json_result"), address.pointer)), time.time())
+        return Reading(value_of(signal, pick(signal, result.get("json_result"), address.pointer)), time.time())
 
     # -- the line -----------------------------------------------------------------------------------------------------
 
@@ -256,57 +265,6 @@ def _parsed(signal: SignalSpec, text: str, default: str) -> Address:
         return Address.parse(text, default)
     except ValueError as error:
         raise Refused.on(signal, str(error), "correct the address") from error
-
-
-def _body(signal: SignalSpec) -> dict[str, Any]:
-    text = signal.options.get("body", "{}")
-    try:
-        body = json.loads(str(text))
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise Refused.on(signal, f"its option body is {text!r}, no JSON object", "correct the profile")
-    return body
-
-
-def _put(body: dict[str, Any], pointer: tuple[str, ...], value: Value) -> dict[str, Any]:
-    """The body with the value at the pointer."""
-    document = dict(body)
-    here = document
-    for step in pointer[:-1]:
-        inner = here.get(step)
-        here[step] = dict(inner) if isinstance(inner, dict) else {}
-        here = here[step]
-    if pointer:
-        here[pointer[-1]] = value
-    return document
-
-
-def _at(signal: SignalSpec, document: Any, option: str) -> Any:
-    return _pick(signal, document, tuple(str(signal.options[option]).split("/")[1:]))
-
-
-def _pick(signal: SignalSpec, document: Any, pointer: tuple[str, ...]) -> Any:
-    """What stands at a JSON pointer."""
-    for depth, step in enumerate(pointer):
-        try:
-            document = document[int(step)] if isinstance(document, list) else document[step]
-        except (KeyError, IndexError, ValueError, TypeError) as error:
-            place = "/".join(pointer[: depth + 1])
-            raise Refused.on(signal, f"the answer has nothing at /{place}", "correct the address") from error
-    return document
-
-
-def _value(signal: SignalSpec, raw: Any) -> Value | None:
-    return None if raw is None else typed(signal, raw)
-
-
-def _quality(word: Any) -> tuple[Quality, str]:
-    if isinstance(word, bool):
-        return (Quality.GOOD if word else Quality.BAD), f"the service says {word}"
-    text = str(word).lower()
-    known = {quality.value: quality for quality in Quality}
-    return known.get(text, Quality.BAD), f"the service says {str(word)[:80]!r}"
 
 
 def _said(answer: Any) -> str:

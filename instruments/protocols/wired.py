@@ -26,6 +26,7 @@ PROTOCOLS = {
     "channel-access": "channel_access:ChannelAccessClient",
     "http": "http:HttpClient",
     "modbus": "modbus:ModbusClient",
+    "mqtt": "mqtt:MqttClient",
     "opcua": "opcua:OpcuaClient",
     "pv-access": "pv_access:PvAccessClient",
     "scpi": "scpi:ScpiClient",

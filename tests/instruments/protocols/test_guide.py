@@ -12,8 +12,11 @@ from bluesky.utils import DuringTask
 from ruamel.yaml import YAML
 
 from athanor.instruments.profile import parse_profile
+from athanor.instruments.protocols.mqtt_access import Topic
+from athanor.instruments.protocols.mqtt_messages import SIGNAL_OPTIONS
 from athanor.instruments.protocols.opcua import BETWEEN
 from athanor.instruments.protocols.registers import Register
+from athanor.instruments.protocols.sila_features import Address
 from athanor.instruments.protocols.wired import PROTOCOLS, client_class, connect_profile
 from athanor.instruments.protocols.wiring import AxisWiring, ControllerSpec
 from tests.instruments.protocols.scpi_rig import ScpiRig
@@ -78,6 +81,20 @@ def test_the_epics_motor_of_the_guide_is_read() -> None:
         "done",
         "stop",
     }
+
+
+@pytest.mark.parametrize(("controller", "device"), [("robot", "stage"), ("pump", "flow")])
+def test_the_sila_and_mqtt_controllers_of_the_guide_are_read(controller: str, device: str) -> None:
+    content = YAML(typ="safe").load(next(block for block in blocks() if f"  {controller}:\n" in block))
+    spec = ControllerSpec.model_validate(content["controllers"][controller])
+    client_class(spec.protocol)(spec.address, spec.options, controller)
+    parse = {"sila": Address.parse, "mqtt": Topic.parse}[spec.protocol]
+    signals = AxisWiring.model_validate(content["devices"][device]).signals()
+    assert {"setpoint", "readback", "stop"} <= signals.keys()
+    for signal in signals.values():
+        for address in filter(None, (signal.read, signal.write)):
+            assert parse(address)
+        assert spec.protocol == "sila" or signal.options.keys() <= SIGNAL_OPTIONS
 
 
 def test_the_guide_names_every_protocol() -> None:

@@ -77,7 +77,7 @@ def changed(rig: ScpiRig, **changes: Any) -> Profile:
 
 
 def test_every_protocol_that_is_registered_exists_and_makes_its_client_offline() -> None:
-    addresses = {"http": "http://127.0.0.1:9", "opcua": "opc.tcp://127.0.0.1:9"}
+    addresses = {"http": "http://127.0.0.1:9", "mqtt": "mqtt://127.0.0.1:9", "opcua": "opc.tcp://127.0.0.1:9"}
     for name in PROTOCOLS:
         options: dict[str, Option] = {"probe": "IOC:ALIVE"} if name in ("channel-access", "pv-access") else {}
         client = client_class(name)(addresses.get(name, "127.0.0.1:9"), options, "controller")
