@@ -25,6 +25,8 @@ _HOMES = {
         "NetworkFilesystem",
         "NotFound",
         "ReadOnlyLedger",
+        "ResourceShort",
+        "ResourceTaken",
         "SchemaTooNew",
         "SchemaTooOld",
         "StaleRevision",
@@ -53,6 +55,7 @@ _HOMES = {
         "now",
         "revision_of",
     ),
+    "resources": ("Consumable", "Needs", "Reservation", "Sample"),
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from athanor.memory import transitions
+from athanor.memory._resources import conclude, reserve
 from athanor.memory._store import Store, Writer, find, need, refuse
 from athanor.memory.canonical import CanonicalError, parse
 from athanor.memory.errors import (
@@ -19,6 +20,7 @@ from athanor.memory.errors import (
     StaleRevision,
 )
 from athanor.memory.records import Campaign, Decision, Experiment, ExperimentState, Intent, Lease, new_id
+from athanor.memory.resources import Needs
 from athanor.memory.rows import table_of
 
 _CAMPAIGN = table_of(Campaign)
@@ -155,9 +157,17 @@ class Experiments(Store):
                 _add(writer, replacement)
 
     def commit_intent(
-        self, experiment_id: str, decision_id: str, instrument: str, lease_holder: str, epoch: int
+        self,
+        experiment_id: str,
+        decision_id: str,
+        instrument: str,
+        lease_holder: str,
+        epoch: int,
+        needs: Needs | None = None,
     ) -> Intent:
         """Commit the intent to run an approved experiment: `approved → dispatched`. The same again returns it.
+
+        What it `needs` to itself is reserved in the same transaction, all or nothing.
 
         `epoch` is that of the instrument's lease, which `lease_holder` must hold, as well as the campaign's lease, if
         there is one. A lease past its time that nobody has taken still counts: its epoch fences all the same.
@@ -167,6 +177,7 @@ class Experiments(Store):
             IllegalTransition: the experiment is not `approved`.
             DecisionRequired: the decision does not cover this revision, or has expired.
             InvalidRecord: the instrument is not the campaign's.
+            NotFound, ResourceShort, ResourceTaken: something that it needs is not to be had.
         """
         with self._writing() as writer:
             experiment = need(writer.connection, Experiment, experiment_id)
@@ -190,6 +201,8 @@ class Experiments(Store):
                 created_at=writer.moment,
             )
             writer.insert(intent, campaign, "intent")
+            if needs:
+                reserve(writer, experiment_id, campaign, needs, lease_holder)
             writer.change_state(
                 Experiment,
                 experiment_id,
@@ -294,6 +307,7 @@ def _change(
         columns=columns,
         expect=expect,
     )
+    conclude(writer, experiment.id, new)
 
 
 def _check_cover(writer: Writer, experiment: Experiment, decision: Decision, new: str) -> None:

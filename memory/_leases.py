@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, insert, update
 
+from athanor.memory._resources import device_taken
 from athanor.memory._store import Store, Writer, find, refuse
 from athanor.memory.canonical import time_text
 from athanor.memory.errors import LeaseHeld, LeaseLost
@@ -46,6 +47,9 @@ class Leases(Store):
             is_held = old is not None and old.holder not in (holder, FREE) and old.expires_at > writer.moment
             if old is not None and is_held and not is_gone(old.holder):
                 raise LeaseHeld(resource, old.holder, old.expires_at)
+            kind, _, name = resource.partition(":")
+            if kind == "instrument" and (by := device_taken(writer.connection, name)) is not None:
+                raise LeaseHeld(resource, f"experiment {by}", writer.moment)
             is_same = old is not None and old.holder == holder
             epoch = 1 if old is None else old.epoch if is_same else old.epoch + 1
             lease = Lease(

@@ -30,6 +30,7 @@ from athanor.memory.records import (
     Registration,
     Run,
 )
+from athanor.memory.resources import Consumable, Reservation, Sample
 from athanor.memory.rows import row_from, table_of
 from athanor.memory.signing import PublicKey
 from athanor.memory.tables import METADATA
@@ -51,8 +52,11 @@ _RECORDS: Mapping[str, type[Record]] = {
     "observation": Observation,
     "model_call": ModelCall,
     "event": Event,
+    "sample": Sample,
+    "consumable": Consumable,
+    "reservation": Reservation,
 }
-_MUTABLE = ("campaign", "hypothesis", "experiment", "run")
+_MUTABLE = ("campaign", "hypothesis", "experiment", "run", "sample", "consumable", "reservation")
 
 
 def scan(connection: Connection, table: Table) -> Iterator[tuple[Any, Mapping[Any, Any] | str]]:
@@ -136,6 +140,11 @@ class Replay:
         elif kind == "run_stop":
             end = {name: body[name] for name in ("stopped_at", "exit_status", "reason", "num_events")}
             self._changing["run", body["run"]][1].update(end)
+        elif kind == "sample_move":
+            self._changing["sample", body["sample"]][1]["location"] = body["location"]
+        elif kind == "stock":
+            level = {name: body[name] for name in ("amount", "low")}
+            self._changing["consumable", body["consumable"]][1].update(level)
         else:
             self._change(chain, seq, kind, body)
 
@@ -168,6 +177,8 @@ class Replay:
             record["decision_id"] = body["decision"]
         if entity == "hypothesis" and body["verdict"] is not None:
             record["verdict"] = body["verdict"]
+        if entity == "sample":
+            record["experiment_id"] = body["experiment"]
         if entity == "campaign":
             record["finished_at"] = body["finished_at"]
         record["state"] = body["to"]

@@ -65,6 +65,27 @@ class LeaseLost(LedgerError):
     """A lease has gone to another holder: whoever gets this must stop driving."""
 
 
+class ResourceTaken(LedgerError):
+    """Something that an experiment needs to itself is another's; `waits` says whether it will be free again."""
+
+    def __init__(self, what: str, why: str, waits: bool) -> None:
+        self.what = what
+        self.waits = waits
+        super().__init__(f"{what} is not free: {why}")
+
+
+class ResourceShort(LedgerError):
+    """Not enough is left of a consumable."""
+
+    def __init__(self, name: str, needed: float, available: float, unit: str | None) -> None:
+        self.name = name
+        self.needed = needed
+        self.available = available
+        tail = f" {unit}" if unit else ""
+        self.remedy = f"athanor stock add {name} AMOUNT"
+        super().__init__(f"{name} runs short: {needed:g}{tail} are needed, {available:g}{tail} are left")
+
+
 class LedgerBusy(LedgerError):
     """Another process held the write lock for longer than the ledger waits."""
 

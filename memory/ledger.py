@@ -19,6 +19,7 @@ from athanor.memory._campaigns import Campaigns
 from athanor.memory._experiments import Experiments
 from athanor.memory._leases import Leases
 from athanor.memory._measurements import Measurements
+from athanor.memory._resources import Resources
 from athanor.memory._store import Writer
 from athanor.memory.errors import LedgerUnreadable, ReadOnlyLedger
 from athanor.memory.filesystems import refuse_network
@@ -34,7 +35,7 @@ _JOURNAL = table_of(JournalRow)
 Anchor = AnchorKey | Literal["default"] | None
 
 
-class Ledger(Campaigns, Experiments, Leases, Measurements):
+class Ledger(Campaigns, Experiments, Leases, Measurements, Resources):
     """An open ledger.
 
     Attributes:

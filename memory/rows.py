@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from sqlalchemy import Table
 
-from athanor.memory import records, tables
+from athanor.memory import records, resources, tables
 from athanor.memory.canonical import canonical, parse, time_text
 from athanor.memory.tables import METADATA
 
@@ -35,6 +35,9 @@ _ROWS: Mapping[type[records.Record], type[tables.Base]] = {
     records.ModelCall: tables.ModelCallRow,
     records.Event: tables.EventRow,
     records.JournalRow: tables.JournalTable,
+    resources.Sample: tables.SampleRow,
+    resources.Consumable: tables.ConsumableRow,
+    resources.Reservation: tables.ReservationRow,
 }
 _RENAMED: Mapping[type[records.Record], Mapping[str, str]] = {
     records.Experiment: {"values": "point"},

@@ -10,7 +10,7 @@ from athanor.memory.dialects import writing
 from athanor.memory.errors import LedgerUnreadable, SchemaTooNew, SchemaTooOld
 
 # Every revision there has been, oldest first. A ledger at any other was written by a newer release.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

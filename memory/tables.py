@@ -317,4 +317,49 @@ class EventRow(Base, table=True):
     position: int = _position()
 
 
+class SampleRow(Base, table=True):
+    """Samples."""
+
+    __tablename__ = "sample"
+    id: str = _key()
+    label: str = _text(index=True)
+    description: str = _text()
+    location: str | None = _maybe()
+    parent_id: str | None = _maybe("sample.id")
+    state: str = _text()
+    reason: str | None = _maybe()
+    experiment_id: str | None = _maybe("experiment.id")
+    created_at: str = _text()
+    position: int = _position()
+
+
+class ConsumableRow(Base, table=True):
+    """Stocks that runs draw down."""
+
+    __tablename__ = "consumable"
+    id: str = _key()
+    description: str = _text()
+    unit: str | None = _maybe()
+    amount: float = Field(sa_type=Float)
+    low: float | None = Field(default=None, sa_type=Float, nullable=True)
+    created_at: str = _text()
+    position: int = _position()
+
+
+class ReservationRow(Base, table=True):
+    """What an experiment has to itself: one row for each experiment, ever."""
+
+    __tablename__ = "reservation"
+    id: str = _key()
+    experiment_id: str = _text("experiment.id", unique=True)
+    campaign_id: str = _text("campaign.id", index=True)
+    samples: str = _text()
+    amounts: str = _text()
+    devices: str = _text()
+    state: str = _text(index=True)
+    reason: str | None = _maybe()
+    created_at: str = _text()
+    position: int = _position()
+
+
 METADATA = Base.metadata

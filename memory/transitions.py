@@ -7,6 +7,7 @@ from typing import get_args
 
 from athanor.memory.errors import IllegalTransition
 from athanor.memory.records import CampaignState, ExperimentState, HypothesisState
+from athanor.memory.resources import ReservationState, SampleState
 
 CAMPAIGN: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "failed", "cancelled"}),
@@ -47,15 +48,31 @@ HYPOTHESIS: Mapping[str, frozenset[str]] = {
     "void": frozenset(),
 }
 
+SAMPLE: Mapping[str, frozenset[str]] = {
+    "free": frozenset({"reserved", "retired"}),
+    "reserved": frozenset({"free"}),
+    "retired": frozenset(),
+}
+
+RESERVATION: Mapping[str, frozenset[str]] = {
+    "reserved": frozenset({"drawn", "released"}),
+    "drawn": frozenset(),
+    "released": frozenset(),
+}
+
 TABLES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "campaign": CAMPAIGN,
     "experiment": EXPERIMENT,
     "hypothesis": HYPOTHESIS,
+    "sample": SAMPLE,
+    "reservation": RESERVATION,
 }
 STATES: Mapping[str, tuple[str, ...]] = {
     "campaign": get_args(CampaignState),
     "experiment": get_args(ExperimentState),
     "hypothesis": get_args(HypothesisState),
+    "sample": get_args(SampleState),
+    "reservation": get_args(ReservationState),
 }
 
 # What a signed decision makes of an experiment that is `proposed`.
@@ -82,6 +99,8 @@ __all__ = [
     "DECIDES",
     "EXPERIMENT",
     "HYPOTHESIS",
+    "RESERVATION",
+    "SAMPLE",
     "STATES",
     "TABLES",
     "IllegalTransition",

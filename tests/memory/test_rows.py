@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from athanor.memory import records
+from athanor.memory import records, resources
 from athanor.memory.canonical import CanonicalError
 from athanor.memory.rows import column_of, record_from, row_from, table_of
 from athanor.memory.tables import METADATA
@@ -17,7 +17,7 @@ storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 KINDS = [
     records.Hypothesis, records.Registration, records.Evidence, records.Experiment, records.Decision, records.Intent,
     records.Lease, records.Run, records.Document, records.Observation, records.ModelCall, records.Event,
-    records.JournalRow, records.Problem,
+    records.JournalRow, records.Problem, resources.Sample, resources.Consumable, resources.Reservation,
 ]  # fmt: skip
 
 
