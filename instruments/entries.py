@@ -47,12 +47,10 @@ def number(name: str, text: str, unit: str | None) -> float:
     """The number in a text such as `0.83` or `0.83 g/L`. Raises `EntryRefused` for another unit, or what is none."""
     match = _NUMBER.fullmatch(text)
     if match is None or match[2][:1] in {",", ".", "_"}:
-        try:
-            value = float(text)
-        except ValueError:
-            remedy = "write the decimal point as a point" if re.search(r"\d,\d", text) else "enter a number"
-            raise EntryRefused("entry.type", f"{name}: {text.strip()[:60]!r} is not a number", remedy) from None
-        raise _not_finite(name, value)
+        if text.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}:
+            raise _not_finite(name, float(text))
+        remedy = "write the decimal point as a point" if re.search(r"\d,\d", text) else "enter a number"
+        raise EntryRefused("entry.type", f"{name}: {text.strip()[:60]!r} is not a number", remedy)
     if match[2] and not same_unit(match[2], unit):
         raise _wrong_unit(name, match[2], unit)
     return float(match[1])

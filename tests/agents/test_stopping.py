@@ -100,3 +100,14 @@ def test_a_refusal_and_a_row_of_failures_pause_until_a_person_has_seen_them() ->
     assert "no answer" in (fault([], [observed(1.0), *failed], never) or "")
     assert fault([], [*failed, observed(1.0)], never) is None
     assert fault([], failed, lambda moment: moment < resumed) is None
+
+
+def test_what_was_measured_beside_the_campaign_is_no_experiment_without_improvement() -> None:
+    spec = Spec.model_validate(SPEC)
+    beside = [
+        observed(g).model_copy(update={"source": source}) for g in (1, 1) for source in ("operator", "historical")
+    ]
+    assert since_improvement(spec.problem(), [observed(2.0), *beside]) == 0
+    assert since_improvement(spec.problem(), [observed(2.0), observed(1.0), *beside, observed(1.0)]) == 2
+    better = observed(3.0).model_copy(update={"source": "operator"})
+    assert since_improvement(spec.problem(), [observed(2.0), observed(1.0), better]) == 0

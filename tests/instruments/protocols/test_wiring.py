@@ -171,3 +171,25 @@ def test_what_cannot_be_told_is_said_with_its_place(old: str, new: str, field: s
         parse_profile(text.replace(old, new, 1))
     problems = [(problem.line, problem.field, problem.detail) for problem in caught.value.problems]
     assert any(found.startswith(field) and detail in said and line for line, found, said in problems), problems
+
+
+def test_a_manual_device_says_what_is_plausible_of_its_own_signals() -> None:
+    content = {
+        "name": "bench",
+        "laboratory": "wired",
+        "simulated": False,
+        "axes": {"oven": {"minimum": 0, "maximum": 1}},
+        "detectors": {"eye": {"signals": {"shade": None}}},
+        "outcomes": {"shade": {"signal": "shade"}},
+        "devices": {
+            "oven": {"protocol": "manual", "plausible": {"shade": [0, 1]}},
+            "eye": {"protocol": "manual", "plausible": {"colour": [0, 1]}, "stands_at": 3},
+        },
+    }
+    with pytest.raises(ValueError, match=r"oven has no signal 'shade'.*an axis has limits") as refused:
+        Profile.model_validate(content)
+    assert "eye has no signal 'colour'; use one of: shade" in str(refused.value)
+    assert "eye is a detector; remove it" in str(refused.value)
+    content["devices"] = {"oven": {"protocol": "manual"}, "eye": {"protocol": "manual", "plausible": {"shade": [1, 0]}}}
+    with pytest.raises(ValueError, match=r"shade: 1 is not below 0; write \[low, high\]"):
+        Profile.model_validate(content)
