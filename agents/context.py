@@ -244,7 +244,9 @@ class Context:
         return None
 
     def commit_intent(self, experiment: Experiment, decision: Decision) -> None:
-        """Write the intent under this process's lease on the instrument."""
+        """Write the intent under this process's lease on the instrument, with all that the run needs, or nothing."""
+        from athanor.agents.needs import needs_of
+
         self.check_lease()
         self.ledger.commit_intent(
             experiment.id,
@@ -252,6 +254,7 @@ class Context:
             self.place.name,
             self.instrument_lease.holder,
             self.instrument_lease.epoch,
+            needs_of(self.spec, self.ledger, experiment.values),
         )
 
     def dispatch(self, experiment: Experiment) -> bool:

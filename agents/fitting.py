@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,11 @@ def fit(spec: Spec, file: str = "<campaign>", text: str = "") -> Profile:
             path = ("laboratory", "options")
             raise SpecError(file, [SpecProblem(line_of(document, path), ".".join(path), str(error), "")]) from error
     return profile
+
+
+def line_in(text: str, path: Sequence[str]) -> int | None:
+    """The line on which a field stands in a campaign's file, None where there is no text."""
+    return line_of(_document(text), tuple(path))
 
 
 def _document(text: str) -> Any:

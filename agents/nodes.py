@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from athanor.agents import stopping
+from athanor.agents import needs, stopping
 from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
@@ -150,7 +150,11 @@ class Nodes:
         if not c.is_in_force(decision):
             c.ledger.set_experiment_state(experiment.id, "expired", reason="Stop All was used since it was approved")
             return {"route": "again"}
-        c.commit_intent(experiment, decision)
+        if cause := needs.commit(c, experiment, decision):
+            if c.refresh().requested == "cancel":
+                return {"route": "again"}
+            c.pause(cause)
+            return {"route": "stop"}
         return go()
 
     def dispatch(self, state: State) -> State:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from athanor.agents.context import propose
-from athanor.agents.fitting import check_limits, fit, resolve
-from athanor.agents.spec import Spec, load
+from athanor.agents.fitting import check_limits, fit, line_in, resolve
+from athanor.agents.spec import Spec, SpecError, SpecProblem, load
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
 from athanor.memory.errors import Duplicate
@@ -46,6 +46,7 @@ def open_campaign(
     if budget is not None:
         spec = Spec.model_validate({**spec.model_dump(), "budget": {**spec.budget.model_dump(), "experiments": budget}})
     profile = fit(spec, str(source) if isinstance(source, Path) else "<spec>", text)
+    _check_needs(spec, ledger, profile.name, str(source) if isinstance(source, Path) else "<spec>", text)
     problem = spec.problem()
     history = _history(data, spec, profile) if data is not None else []
     campaign = Campaign(
@@ -75,6 +76,17 @@ def open_campaign(
             )
         )
     return campaign.id
+
+
+def _check_needs(spec: Spec, ledger: Ledger, instrument: str, file: str, text: str) -> None:
+    """Raises `SpecError` for a sample, a stock or a device that is not to be had from this ledger."""
+    from athanor.agents.needs import check_needs
+
+    if wrong := check_needs(spec, ledger, instrument):
+        problems = [
+            SpecProblem(line_in(text, field.split(".")), field, detail, remedy) for field, detail, remedy in wrong
+        ]
+        raise SpecError(file, problems)
 
 
 def _history(path: Path, spec: Spec, profile: Profile) -> list[Measurement]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
 from athanor.planners.problem import (
     Categorical,
@@ -167,6 +168,46 @@ class PolicySpec(_Strict):
     expires: Seconds = 24 * 3600.0
 
 
+_AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([^0-9\s].*)?$")
+
+
+class ConsumableSpec(_Strict):
+    """What one run uses of a consumable: a number, or an expression of the parameters; `unit` as the stock's or other.
+
+    Short forms: `5`, `5 mL`.
+    """
+
+    amount: Annotated[float, Field(ge=0, allow_inf_nan=False)] | str
+    unit: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            match = _AMOUNT.match(data)
+            if match is None:
+                raise ValueError(f"{data!r} is no amount; write '5 mL', or {{amount: 2 * residence_time, unit: mL}}")
+            return {"amount": float(match[1]), "unit": (match[2] or "").strip() or None}
+        if isinstance(data, int | float) and not isinstance(data, bool):
+            return {"amount": float(data)}
+        return data
+
+    @model_validator(mode="after")
+    def _readable(self) -> ConsumableSpec:
+        self.expression()
+        return self
+
+    def expression(self) -> Expression | None:
+        """The amount as an expression, None where it is a number."""
+        if not isinstance(self.amount, str):
+            return None
+        try:
+            return Expression.parse(self.amount)
+        except BadExpression as error:
+            detail = f"{self.amount!r}: {error.detail}"
+            raise ValueError(f"{detail}; write a number, or an expression such as 2 * residence_time") from error
+
+
 class StopSpec(_Strict):
     """When the campaign ends before its budget does."""
 
@@ -189,6 +230,9 @@ class Spec(_Strict):
     hypotheses: HypothesesSpec = HypothesesSpec()
     policy: PolicySpec = PolicySpec()
     stop: StopSpec = StopSpec()
+    consumables: dict[str, ConsumableSpec] = Field(default_factory=dict)
+    sample: Annotated[str, Field(min_length=1)] | None = None
+    devices: list[str] = Field(default_factory=list)
     planner: Literal["bayesian", "sobol", "random"] = "bayesian"
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -199,6 +243,22 @@ class Spec(_Strict):
         if isinstance(data, dict) and isinstance(data.get("laboratory"), str):
             return {**data, "laboratory": {"name": data["laboratory"]}}
         return data
+
+    @model_validator(mode="after")
+    def _amounts(self) -> Spec:
+        kinds: dict[str, Kind] = {
+            name: "word" if p.values is not None and isinstance(p.values[0], str) else "number"
+            for name, p in self.parameters.items()
+        }
+        for name, consumable in self.consumables.items():
+            expression = consumable.expression()
+            if expression is not None:
+                try:
+                    expression.check(kinds, "number")
+                except BadExpression as error:
+                    said = error.detail.replace("live signal", "parameter")
+                    raise ValueError(f"consumable {name}: {said}; {error.remedy}") from error
+        return self
 
     def problem(self) -> Problem:
         """The planner's view: parameters, objectives and constraints with their units."""

@@ -91,17 +91,27 @@ class Expression:
             raise BadExpression("it speaks of no signal")
         return cls(flat, tuple(names), root)
 
-    def check(self, kinds: Mapping[str, Kind]) -> None:
-        """Raise `BadExpression` when it names a signal that is not in `kinds`, or takes one for what it is not."""
+    def check(self, kinds: Mapping[str, Kind], wanted: Kind = "truth") -> None:
+        """Raise `BadExpression` when it names a signal that is not in `kinds`, or takes one for what it is not.
+
+        `wanted` is what the whole of it is to be: a condition, unless a number is asked for.
+        """
         for name in self.names:
             if name not in kinds:
                 raise BadExpression(f"there is no live signal {name!r}", f"use one of: {', '.join(kinds) or 'none'}")
-        if _kind(self._root, kinds) != "truth":
+        found = _kind(self._root, kinds)
+        if found != wanted and wanted != "truth":
+            raise BadExpression(f"{_said(self._root)} is a {found}, where a {wanted} is needed", f"write a {wanted}")
+        if found != wanted:
             raise BadExpression(f"{_said(self._root)} is neither true nor false", "compare it with something")
 
     def holds(self, values: Mapping[str, Value]) -> bool:
         """Whether it is true of these values. Raises `Unknown` when it cannot be worked out."""
         return bool(_value(self._root, values))
+
+    def number(self, values: Mapping[str, Value]) -> float:
+        """What it comes to with these values. Raises `Unknown` when it cannot be worked out."""
+        return _as_number(_value(self._root, values))
 
 
 def _allow(node: ast.AST, depth: int) -> None:
