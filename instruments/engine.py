@@ -21,7 +21,8 @@ from typing import Any
 from bluesky.run_engine import RunEngine, RunEngineInterrupted, TransitionError
 from bluesky.utils import DuringTask
 
-from athanor.instruments import live
+from athanor.instruments import by_hand, live
+from athanor.instruments.by_hand import HandMove
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.interlocks import Interlocks
 from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
@@ -78,6 +79,7 @@ class Engine:
         self._devices = Devices({}, [])
         self._axes: dict[str, LimitedAxis] = {}
         self._job: Job | None = None
+        self._hand: HandMove | None = None
         self._guard = threading.Lock()
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -113,7 +115,7 @@ class Engine:
             Sentry(
                 self._interlocks,
                 self._profile.watch_s,
-                job=lambda: self._job,
+                job=lambda: self.in_hand,
                 is_moving=lambda: any(axis.is_moving for axis in self._axes.values()),
                 abort=self.abort,
                 escalate=self._safeguards.call_stop_all,
@@ -132,6 +134,11 @@ class Engine:
         """The experiment in hand."""
         return self._job
 
+    @property
+    def in_hand(self) -> Job | HandMove | None:
+        """The experiment in hand, or the axis that a person moves."""
+        return self._job or self._hand
+
     def count_aborts(self) -> int:
         """How often an abort was asked for; given to `start`, it lets an abort end what was still being prepared."""
         return self._aborts
@@ -139,18 +146,44 @@ class Engine:
     def start(self, job: Job, aborts: int) -> None:
         """Run a job. Raises `Refused` while there is another, or when an abort came since `aborts` was counted."""
         with self._guard:
-            if self._job is not None:
-                raise Refused("instrument.busy", f"{self._job.context.experiment} is being run")
-            if self._aborts != aborts:
-                raise Refused("aborted", "an abort came while it was being prepared: nothing was moved")
+            self._check_free(aborts)
             self._job = job
             self._jobs.put(job)
 
+    def move(self, hand: HandMove, aborts: int) -> None:
+        """Begin to move one axis by hand; `hand.over` is set when it stands. Raises `Refused` as `start` does."""
+        with self._guard:
+            self._check_free(aborts)
+            self._hand = hand
+        self._set_state("moving")
+        asyncio.run_coroutine_threadsafe(self._move(hand), self.RE.loop)
+
+    def _check_free(self, aborts: int) -> None:
+        if self._job is not None:
+            raise Refused("instrument.busy", f"{self._job.context.experiment} is being run")
+        if self._hand is not None:
+            raise Refused("instrument.busy", f"{self._hand.axis} is being moved by hand")
+        if self._aborts != aborts:
+            raise Refused("aborted", "an abort came while it was being prepared: nothing was moved")
+
+    async def _move(self, hand: HandMove) -> None:
+        try:
+            await hand.carry_out(self._axes[hand.axis], self._profile.axes[hand.axis])
+        finally:
+            with self._guard:
+                self._set_state("idle")  # before anything else can begin
+                self._hand = None
+            hand.over.set()
+
     def abort(self, reason: str) -> bool:
-        """End the run in hand, and what is being prepared; whether there was a run."""
+        """End the run or the motion in hand, and what is being prepared; whether there was one."""
         with self._guard:
             self._aborts += 1
-            job = self._job
+            job, hand = self._job, self._hand
+            if hand is not None:
+                hand.ends = hand.ends or reason
+                asyncio.run_coroutine_threadsafe(by_hand.stop(self._axes[hand.axis]), self.RE.loop)
+                return True
             if job is None:
                 return False
             job.ends = job.ends or reason
@@ -164,7 +197,9 @@ class Engine:
             job = self._job
             if job is not None and job.lost is None:
                 job.lost = cause
-        if job is not None:
+            if self._hand is not None:
+                self._hand.lost = self._hand.lost or cause
+        if self.in_hand is not None:
             self.abort(f"{LOST}{cause}")
         return job
 
@@ -337,7 +372,7 @@ class Engine:
 
     def _gate(self) -> None:
         """Called immediately before each set reaches a device; raises when nothing may move."""
-        job = self._job
+        job = self.in_hand
         if job is None:
             raise RunStopped("no experiment is being run")
         if job.lost is not None:

@@ -163,7 +163,7 @@ def _go(
     for name, value in values.items():
         location = yield Msg("locate", axes[name])
         here = location["readback"]
-        if not _is_at(here, value, tolerances.get(name, 0.0)):
+        if not is_at(here, value, tolerances.get(name, 0.0)):
             raise MoveFailed(f"{name} was sent to {value} and stands at {here}: is it stuck?")
     settled = time.monotonic() + settle
     while (left := settled - time.monotonic()) > 0:
@@ -173,7 +173,8 @@ def _go(
     return True
 
 
-def _is_at(here: Any, value: float | int | str, tolerance: float) -> bool:
+def is_at(here: Any, value: float | int | str, tolerance: float) -> bool:
+    """Whether a read-back is where the axis was sent, within its tolerance."""
     if isinstance(value, str):
         return bool(here == value)
     # A read-back may differ from its set point by the rounding of one conversion of units.

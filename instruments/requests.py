@@ -1,7 +1,7 @@
 """What a worker answers on its socket, in threads that never wait for the RunEngine, the ledger or a device.
 
 Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [by] [latch]`, `pause [by]`,
-`resume [by]`, `park`, `shutdown`.
+`resume [by]`, `move body signature`, `park`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Requests:
             "abort": self._abort,
             "pause": self._pause,
             "resume": self._resume,
+            "move": self._move,
             "park": self._park,
             "shutdown": self._shutdown,
         }
@@ -139,6 +140,8 @@ class Requests:
             job = worker.engine.job if worker.engine is not None else None
             if job is not None:
                 raise Refused("instrument.busy", f"{worker.place.name} runs {job.context.experiment}")
+            if worker.engine is not None and worker.engine.in_hand is not None:
+                raise Refused("instrument.busy", f"{worker.place.name} is being moved by hand")
             for other in worker.server.connections:
                 if other is not connection and other.campaign is not None:
                     raise Refused("instrument.busy", f"{worker.place.name} is held by campaign {other.campaign}")
@@ -178,6 +181,24 @@ class Requests:
         mark = object()
         self._preparing.add(mark)
         self._later(connection, message, work, lambda: self._preparing.discard(mark))
+
+    def _move(self, connection: Connection, message: Message) -> None:
+        from athanor.memory.orders import Order
+
+        worker = self._worker
+        body, signature = message.get("body"), message.get("signature")
+        if not isinstance(body, str) or not isinstance(signature, str):
+            raise Refused("request.malformed", "move needs an order: its body and its signature")
+        aborts = self._ready().count_aborts()
+        by_hand = worker.by_hand
+        assert by_hand is not None
+
+        def work() -> Message:
+            if worker.recovery.missing is not None:
+                raise Refused("recovery.missing", worker.recovery.missing)
+            return by_hand.move(Order(body, signature), aborts, lambda: connection.is_open)
+
+        self._later(connection, message, work)
 
     def _later(
         self,

@@ -34,6 +34,7 @@ from athanor.instruments.words import LOST
 from athanor.memory.places import InstrumentPlace
 
 if TYPE_CHECKING:
+    from athanor.instruments.by_hand import ByHand
     from athanor.instruments.dispatch import Dispatcher
     from athanor.instruments.engine import Engine
     from athanor.instruments.takeover import TakeOver
@@ -71,6 +72,7 @@ class Worker:
         self._writer: Writer | None = None
         self.dispatcher: Dispatcher | None = None
         self.takeover: TakeOver | None = None
+        self.by_hand: ByHand | None = None
         self.state = "starting"
         self.is_parked = False
         self.lost: str | None = None
@@ -92,6 +94,7 @@ class Worker:
         self._laboratory.start(self.place, self.config.options)
         self.recovery.start()
         warm.result()
+        from athanor.instruments.by_hand import ByHand
         from athanor.instruments.dispatch import Dispatcher
         from athanor.instruments.engine import Engine
         from athanor.instruments.takeover import TakeOver
@@ -108,6 +111,7 @@ class Worker:
         self.dispatcher = Dispatcher(
             self.place, self.profile, self.latch, public, self.engine, self._writer, backlog, self.ledger
         )
+        self.by_hand = ByHand(self.place, self.profile, self.latch, public, self.takeover, self.engine, self.tell)
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self.set_state("parked" if self.is_parked else "idle")
@@ -118,7 +122,7 @@ class Worker:
         If `idle_s` is given, also until nobody has been here for so many seconds. `lock` is the open lock file.
         """
         while not self.ending.wait(0.5):
-            unused = self.engine is None or self.engine.job is None
+            unused = self.engine is None or self.engine.in_hand is None
             if idle_s is not None and unused and self.server.unused_s() > idle_s:
                 log.info("ended: nobody has been here for %g s", idle_s)
                 break
@@ -129,10 +133,9 @@ class Worker:
 
     def leave(self) -> None:
         """Let the ledger take what it can, and close. What it has not taken stays in the spool."""
-        if self.engine is not None and self.engine.abort("the worker ends"):
-            job = self.engine.job
-            if job is not None:
-                job.over.wait(2.0)
+        if self.engine is not None and (found := self.engine.in_hand) is not None:
+            self.engine.abort("the worker ends")
+            found.over.wait(2.0)
         if self._writer is not None and not self._writer.finish(LEAVE_S):
             log.warning("the ledger did not take everything: it stays in the spool (%s)", self._writer.trouble)
         self.diary.finish(LEAVE_S)
@@ -223,8 +226,8 @@ class Worker:
             if not self.is_connected():
                 self._lose("the connection to the hardware dropped")
                 return
-            job = self.engine.job
-            if job is not None and job.ends is None and (reason := self.latched()) is not None:
+            found = self.engine.in_hand
+            if found is not None and found.ends is None and (reason := self.latched()) is not None:
                 self.engine.abort(f"Stop All is latched: {reason}")
 
     def _lose(self, cause: str) -> None:

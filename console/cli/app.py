@@ -13,6 +13,7 @@ from athanor.console.cli import (
     instruments,
     ledger,
     look,
+    moving,
     observe,
     output,
     reconcile,
@@ -68,6 +69,7 @@ observe.add_to(app)
 safety.add_to(app)
 runs.add_to(app)
 takeover.add_to(app)
+moving.add_to(app)
 look.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)
