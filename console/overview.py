@@ -14,6 +14,7 @@ from athanor.console import wording
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Campaign, Event, Evidence, Experiment, Hypothesis, Observation, Registration
+    from athanor.memory.resources import Level
     from athanor.planners.problem import Problem
 
 WAITING_FOR_PERSON = ("proposed", "in_doubt")
@@ -71,6 +72,13 @@ class Overview:
     recent: Sequence[str]
     by_hand: Sequence[Observation] = ()
     """What people measured beside the loop: it used no budget."""
+    stocks: Sequence[Level] = ()
+    """How the consumables stand that this campaign uses."""
+
+    @property
+    def low(self) -> list[str]:
+        """The consumables that run low, as short lines."""
+        return [low_text(level) for level in self.stocks if level.is_low]
 
     @property
     def is_finished(self) -> bool:
@@ -130,7 +138,15 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
             for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
         ],
         by_hand=[item for item in observations if is_by_hand(item)],
+        stocks=ledger.levels(list(campaign.spec.get("consumables") or {})),
     )
+
+
+def low_text(level: Level) -> str:
+    """Write what is left of a stock, and when people are told."""
+    stock = level.consumable
+    left = wording.measured(level.available, None, stock.unit)
+    return f"{stock.id} is low: {left} left, told at {wording.measured(stock.low, None, stock.unit)}"
 
 
 def latest(observations: Iterable[Observation]) -> list[Observation]:
@@ -302,6 +318,8 @@ def happenings(
     for event in events:
         if event.kind == "resumed":
             lines.append((event.created_at, "resumed"))
+        elif event.kind == "waiting":
+            lines.append((event.created_at, f"waiting: {event.body['for']}"))
         elif event.body.get("fallback"):
             lines.append((event.created_at, f"fallback: {event.body['fallback']}"))
     return sorted(lines, key=lambda pair: pair[0])

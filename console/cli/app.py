@@ -17,6 +17,7 @@ from athanor.console.cli import (
     observe,
     output,
     reconcile,
+    resources,
     runs,
     safety,
     sandbox,
@@ -71,6 +72,7 @@ runs.add_to(app)
 takeover.add_to(app)
 moving.add_to(app)
 look.add_to(app)
+resources.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)
 sandbox.add_to(app)

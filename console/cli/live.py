@@ -105,6 +105,9 @@ class Follower:
         for line in view.hypotheses:
             if line.state in ("registered", "supported", "refuted", "inconclusive", "void"):
                 self._once(f"{line.id} {line.state}", f"{line.id} {line.state}: {line.statement}")
+        for level in view.stocks:
+            if level.is_low:
+                self._once(f"stock {level.consumable.id}", overview.low_text(level))
         for item in wants_person(view):
             typed = look.actions(item, context.ledger_flag(self._ledger))[0]
             self._once(f"{item.id} waits {item.state}", f"{item.id} is waiting: {typed}")
@@ -151,6 +154,8 @@ def panel(
     if sheet is not None:
         asked = f"[warn]for a person at the bench:[/] {output.plain(asking.line(sheet))}"
         grid.add_row("waiting", f"{asked}\n[command]{output.plain(asking.command(sheet, ledger))}[/]")
+    for text in view.low:
+        grid.add_row("stock", f"[warn]{output.plain(text)}[/]")
     if waiting := wants_person(view):
         grid.add_row("waiting", _waiting(waiting, view, ledger))
     for index, text in enumerate(view.recent):

@@ -56,7 +56,7 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
             output.state(view.campaign.state),
             f"{view.used}/{view.budget}",
             best_text(view),
-            wording.count(len(view.waiting), "waits", "wait") if view.waiting else "",
+            _marks(view),
             wording.ago(view.campaign.created_at),
             output.plain(view.campaign.name),
         )
@@ -72,6 +72,13 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
     )
 
 
+def _marks(view: Overview) -> str:
+    """What a person should look at: experiments that wait, stocks that run low."""
+    waits = [wording.count(len(view.waiting), "waits", "wait")] if view.waiting else []
+    low = [f"[warn]{output.plain(level.consumable.id)} low[/]" for level in view.stocks if level.is_low]
+    return ", ".join([*waits, *low])
+
+
 def _line(view: Overview) -> dict[str, Any]:
     return {
         "id": view.campaign.id,
@@ -82,6 +89,7 @@ def _line(view: Overview) -> dict[str, Any]:
         "used": view.used,
         "budget": view.budget,
         "waiting": [item.id for item in view.waiting],
+        "low": [level.consumable.id for level in view.stocks if level.is_low],
         "created_at": view.campaign.created_at,
         "finished_at": view.campaign.finished_at,
     }
@@ -133,6 +141,8 @@ def show(
     if view.by_hand:
         count = wording.count(len(view.by_hand), "measurement")
         output.show(f"  by hand    {count} by a person, beside the budget: `athanor results` shows them")
+    for text in view.low:
+        output.show(f"  stock      [warn]{output.plain(text)}[/]")
     if view.tokens:
         output.show(f"  model      {view.tokens} tokens" + (f", {view.cost:.4f} USD" if view.cost is not None else ""))
     if view.hypotheses:
@@ -184,11 +194,7 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
 def actions(item: Experiment, flag: str | None) -> list[str]:
     """Return the exact commands that move a waiting experiment on."""
     if item.state == "in_doubt":
-        return [
-            context.command(
-                "settle", item.id, "--as", "completed|failed|aborted|not-started", "--reason", "…", ledger=flag
-            )
-        ]
+        return [context.command("reconcile", item.id, ledger=flag)]
     revision = f"{item.id}@{item.revision[:8]}"
     return [
         context.command("approve", revision, ledger=flag),

@@ -14,6 +14,7 @@ HEAVY = ("torch", "bluesky", "ophyd", "langgraph", "pandas", "scipy", "sqlalchem
 COMMANDS = [
     *("demo", "new", "check", "run", "resume"),
     *("approve", "edit", "reject", "propose", "reconcile", "settle", "pause", "stop-after-step", "cancel"),
+    *("samples", "stock"),
     *("stop-all", "reset-stop"),
     *("list", "show", "results", "report", "challenges", "ledger"),
 ]
