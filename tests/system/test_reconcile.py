@@ -21,6 +21,8 @@ from athanor.agents.observing import BY_HAND
 from athanor.instruments.quarantine import aside
 from athanor.instruments.spool import spool_folder
 from athanor.memory.decisions import body_of
+from athanor.memory.errors import LeaseHeld
+from athanor.memory.resources import Consumable, Sample
 from athanor.memory.verify import verify
 
 Drive = Callable[..., subprocess.Popen[str]]
@@ -187,6 +189,28 @@ def test_what_never_started_may_be_put_up_again(bench: Any, drive: Drive) -> Non
     assert len(bench.witness(campaign_id, "run")) == 1, "nothing is run again by itself"
     done = athanor(bench, "reconcile", name, "--as", "failed", "--reason", "second thoughts")
     assert done.returncode == 1 and "Nothing is in doubt" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "left"), [("failed", 7.0), ("not-started", 10.0)])
+def test_what_the_dead_had_to_themselves_stays_theirs_until_somebody_knows(
+    bench: Any, drive: Drive, answer: str, left: float
+) -> None:
+    bench.ledger.add_consumable(Consumable(id="ethanol", unit="mL", amount=10.0))
+    bench.ledger.add_sample(Sample(id="sample-w1", label="w1"))
+    needs = {"consumables": {"ethanol": "3 mL"}, "sample": "w1", "devices": ["oven"]}
+    _, name = dead_in_motion(bench, drive, experiments=1, **needs)
+    [level] = bench.ledger.levels()
+    assert (level.consumable.amount, level.available) == (10.0, 7.0)
+    reconcile(bench, code=1)
+    assert bench.ledger.sample("w1").experiment_id == name, "nobody knows yet whether it was used"
+    with pytest.raises(LeaseHeld, match=name):
+        bench.ledger.acquire_lease("instrument:oven", "somebody", 60)
+    reconcile(bench, name, "--as", answer, "--reason", "looked at it", code=0)
+    [level] = bench.ledger.levels()
+    assert level.consumable.amount == level.available == left
+    assert bench.ledger.sample("w1").state == "free" and not bench.ledger.reservations(is_open=True)
+    bench.ledger.acquire_lease("instrument:oven", "somebody", 60)
+    assert [p for p in verify(bench.ledger).problems if p.kind != "unanchored"] == []
 
 
 def test_the_doubt_is_written_down_when_the_campaign_is_resumed(bench: Any, drive: Drive) -> None:
