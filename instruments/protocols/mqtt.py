@@ -77,6 +77,7 @@ class _Line:
     waiters: dict[str, list[_Waiter]] = field(default_factory=dict)
     alive: asyncio.Event = field(default_factory=asyncio.Event)
     last_word: str = ""
+    why: str = "the connection was lost"
 
 
 @dataclass
@@ -194,6 +195,8 @@ class MqttClient:
         last = line.latest.get(topic)
         if last is not None and is_wanted(last):
             return last
+        if not line.alive.is_set():  # it went between our asking for the line and now
+            raise Gone(line.why)
         waiter = _Waiter(is_wanted, asyncio.get_running_loop().create_future())
         line.waiters.setdefault(topic, []).append(waiter)
         try:
@@ -288,19 +291,16 @@ class MqttClient:
             if line.last_word == self._access.alive_value:
                 line.alive.set()
             else:
-                line.alive.clear()
-                self._fail(line, Gone(f"{alive.name} says {line.last_word!r}"))
+                self._lost(line, Gone(f"{alive.name} says {line.last_word!r}"))
         line.latest[heard.topic] = heard
         for waiter in list(line.waiters.get(heard.topic, ())):
             if not waiter.answer.done() and waiter.is_wanted(heard):
                 waiter.answer.set_result(heard)
 
     def _lost(self, line: _Line, why: Gone) -> None:
+        """The broker, or the controller, is gone: everybody who waits for a message learns that none comes."""
         line.alive.clear()
-        self._fail(line, why)
-
-    def _fail(self, line: _Line, why: Gone) -> None:
-        """Everybody who waits for a message learns that none comes."""
+        line.why = str(why)
         for waiters in line.waiters.values():
             for waiter in waiters:
                 if not waiter.answer.done():

@@ -44,6 +44,18 @@ class Broker:
     context: ssl.SSLContext | None = None
 
 
+class Tidy(ssl.SSLSocket):
+    """Closes when the handshake fails, which `paho-mqtt` leaves undone."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Agree on the encryption. Raises `OSError`."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Session:
     """A connection that lives once: when it is lost, what was not delivered is forgotten.
 
@@ -85,6 +97,7 @@ class Session:
         if broker.user is not None:
             client.username_pw_set(broker.user, broker.password)
         if broker.context is not None:
+            broker.context.sslsocket_class = Tidy
             client.tls_set_context(broker.context)
         client.on_connect = self._greeted
         client.on_disconnect = self._left

@@ -79,8 +79,8 @@ class SilaClient:
     we are; `server_name`, the name in its certificate when it is not that of the address; `uuid`, the server that it
     must be. `insecure: true` leaves out encryption, against the SiLA standard, and is for servers on this computer.
 
-    gRPC has no state of its own worth trusting: it counts as connected while the last call was answered. Requests do
-    not wait for one another, and none is sent twice.
+    It counts as connected until a call finds the line broken. After a call that was not answered in time the server is
+    asked who it is before anything else. Requests do not wait for one another, and none is sent twice.
     """
 
     def __init__(self, address: str, options: Mapping[str, Option], name: str) -> None:
@@ -88,15 +88,14 @@ class SilaClient:
         self._name = name
         self._access = Access(address, options)
         self._line: _Line | None = None
-        self._answers = False
         self._opening = asyncio.Lock()
         self._started: dict[str, str] = {}
         self._grpc: Any = None
 
     @property
     def is_connected(self) -> bool:
-        """Whether the last call was answered."""
-        return self._answers
+        """Whether the server answered, and no call since found the line broken."""
+        return self._line is not None
 
     async def connect(self, deadline_s: float) -> None:
         """Ask the server who it is and what it offers. Raises `NotConnected` or `MissingLibrary`."""
@@ -295,7 +294,7 @@ class SilaClient:
         """Close a line, the present one by default."""
         line = line or self._line
         if line is self._line:
-            self._line, self._answers = None, False
+            self._line = None
         if line is not None:
             with suppress(Exception):
                 line.channel.close()
@@ -323,7 +322,6 @@ class SilaClient:
             answer = call.result()
         except self._grpc.FutureCancelledError as error:
             raise _Gone("the line was closed") from error
-        self._answers = True
         return answer
 
     async def _first(self, line: _Line, member: Any, method: str, message: Any) -> Any:
@@ -338,7 +336,6 @@ class SilaClient:
             stream.cancel()
         if answer is None:
             raise _Gone("the server ended the subscription without a value")
-        self._answers = True
         return answer
 
     def _stub(self, line: _Line, member: Any, method: str) -> Any:

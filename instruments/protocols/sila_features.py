@@ -49,11 +49,11 @@ class Features:
     def member(self, signal: SignalSpec, address: Address) -> Any:
         """The library's property or command. Raises `Refused`."""
         wanted = address.feature
-        found = [name for name in (*self.sound, *self.broken) if wanted in (name, name.split("/")[-2])]
+        found = [name for name in (*self.sound, *self.broken) if wanted in (name, _short(name))]
         if len(found) > 1:
             raise Refused.on(signal, f"the server has several features {wanted}", f"write one of: {', '.join(found)}")
         if not found:
-            known = ", ".join(sorted(name.split("/")[-2] for name in self.sound))
+            known = ", ".join(sorted(_short(name) for name in self.sound))
             raise Refused.on(signal, f"the server has no feature {wanted}", f"use one of: {known}")
         if found[0] in self.broken:
             raise Refused.on(
@@ -65,6 +65,11 @@ class Features:
             raise Refused.on(
                 signal, f"feature {wanted} has no property or command {address.member}", "correct the address"
             ) from error
+
+
+def _short(name: str) -> str:
+    """The identifier in a feature's full name."""
+    return name.split("/")[-2] if "/" in name else name
 
 
 def load(definitions: Iterable[tuple[str, str]], name: str) -> Features:

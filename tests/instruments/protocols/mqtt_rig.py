@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -21,6 +22,26 @@ from tests.instruments.protocols.serving import Loop
 ANYBODY = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 
+class Tidy(Broker):
+    """The broker, which knows its connections: the library leaves open those that end while it shuts down."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        self.writers.append(writer)
+        await super().stream_connected(reader, writer, listener_name)
+
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        for writer in self.writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
 class Exchange:
     """The broker, on a free port of loopback."""
 
@@ -34,7 +55,7 @@ class Exchange:
         self._loop.do(self._start(config))
 
     async def _start(self, config: dict[str, Any]) -> None:
-        self._broker = Broker(config)
+        self._broker = Tidy(config)
         await self._broker.start()
 
     def close(self) -> None:

@@ -48,21 +48,23 @@ class Relay:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        lines = list(self._lines)
-        for line in lines:
+        for line in self._lines:
             line.cancel()
-        await asyncio.gather(*lines, return_exceptions=True)
+        while self._lines:
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0)  # lets the sockets go
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = asyncio.ensure_future(self._carry(reader, writer))
         self._lines.add(line)
-        await asyncio.wait({line})
-        self._lines.discard(line)
+        try:
+            await asyncio.wait({line})
+        finally:
+            writer.transport.abort()
+            self._lines.discard(line)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with contextlib.AsyncExitStack() as leaving:
-            leaving.callback(writer.transport.abort)
             try:
                 inward, outward = await asyncio.open_connection("127.0.0.1", self._target)
             except OSError:
