@@ -30,7 +30,7 @@ from athanor.planners.surrogate import Surrogate, build
 NEW = 1e-3
 """Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
 
-COLLECT = 5 / 6
+COLLECT = 0.93
 """Share of the budget after which known good results are refined and nothing new is explored."""
 
 ENOUGH = math.log(0.999)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from athanor.planners.hyperparameters import Hyperparameters, Matrix
@@ -24,33 +23,33 @@ RESOLUTION = 1e-7
 class Process:
     """Posterior of one outcome on its model scale, with h draws of the hyper-parameters, all equally likely.
 
-    Shapes: rows (n, d), weights (h, 1, d), scale and mean (h, 1), factor (h, n, n), alpha (h, n).
+    Shapes: rows (n, d), metrics (h, d, d), scale and mean (h, 1), factor (h, n, n), alpha (h, n).
     """
 
     rows: Tensor
-    weights: Tensor
+    metrics: Tensor
     scale: Tensor
     mean: Tensor
     factor: Tensor
     alpha: Tensor
 
     @classmethod
-    def build(cls, rows: Matrix, y: Matrix, draws: Sequence[Hyperparameters], groups: NDArray[np.int_]) -> Process:
+    def build(cls, rows: Matrix, y: Matrix, draws: Sequence[Hyperparameters]) -> Process:
         """Condition on outcomes y (n,) at rows (n, d)."""
         x = torch.as_tensor(rows)
-        weights = torch.as_tensor(np.stack([1.0 / found.lengths[groups] for found in draws])).unsqueeze(1)
+        metrics = torch.as_tensor(np.stack([found.metric for found in draws]))
         scale = torch.tensor([[found.scale] for found in draws], dtype=torch.double)
         mean = torch.tensor([[found.mean] for found in draws], dtype=torch.double)
         noise = torch.as_tensor(np.stack([found.noise for found in draws]))
-        bare = cls(x, weights, scale, mean, torch.eye(1), torch.zeros(1))
+        bare = cls(x, metrics, scale, mean, torch.eye(1), torch.zeros(1))
         factor = _cholesky(bare.kernel(x, x) + torch.diag_embed(noise), scale)
         residual = (torch.as_tensor(y) - mean).unsqueeze(-1)
         alpha = torch.cholesky_solve(residual, factor).squeeze(-1)
-        return cls(x, weights, scale, mean, factor, alpha)
+        return cls(x, metrics, scale, mean, factor, alpha)
 
     def kernel(self, a: Tensor, b: Tensor) -> Tensor:
         """Return prior covariances (h, p, q) between rows (p, d) and (q, d)."""
-        a, b = a * self.weights, b * self.weights
+        a, b = a @ self.metrics.mT, b @ self.metrics.mT
         gaps = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(-2) - 2.0 * a @ b.mT
         # The floor keeps the gradient of the root finite where two rows coincide.
         r = (5.0 * gaps.clamp_min(1e-20)).sqrt()

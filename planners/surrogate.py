@@ -17,13 +17,14 @@ from scipy.special import log_ndtr
 from torch import Tensor
 
 from athanor.planners.hyperparameters import (
+    Fit,
     FitFailed,
     Hyperparameters,
     Matrix,
     correlation,
     fit,
     last_resort,
-    squared_gaps,
+    squared_distances,
 )
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
 from athanor.planners.process import Process
@@ -251,7 +252,7 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
             fallback = f"fixed hyper-parameters for {name} ({failure})"
         if not scale.is_linear:
             notes.append(f"{name} is modelled on a {NAMES[scale.kind]} scale")
-        process = Process.build(rows, scale.to_model(y), draws, space.groups)
+        process = Process.build(rows, scale.to_model(y), draws)
         outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
         measured[name] = {
             i: scale.to_model(o.outcomes[name].mean) for i, o in enumerate(observations) if name in o.outcomes
@@ -262,7 +263,7 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
         problem=problem,
         space=space,
         outcomes=outcomes,
-        correlation=_correlation(space, rows, outcomes, measured),
+        correlation=_correlation(rows, outcomes, measured),
         rows=rows,
         observations=complete,
         notes=notes,
@@ -271,7 +272,7 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
 
 
 def _correlation(
-    space: Space, rows: Matrix, outcomes: Mapping[str, OutcomeModel], measured: Mapping[str, Mapping[int, float]]
+    rows: Matrix, outcomes: Mapping[str, OutcomeModel], measured: Mapping[str, Mapping[int, float]]
 ) -> Matrix:
     """Return the correlation (m, m) of the outcomes' processes, each pair judged by the points that have both.
 
@@ -280,7 +281,6 @@ def _correlation(
     that may be good in one and may be good in the other is hardly ever good in both.
     """
     names = list(outcomes)
-    gaps = squared_gaps(rows, space.groups)
     found = np.eye(len(names))
     for i, a in enumerate(names):
         for j, b in enumerate(names[:i]):
@@ -290,7 +290,7 @@ def _correlation(
             kernels, weights = [], []
             for name in (a, b):
                 fitted = outcomes[name].hyperparameters
-                own = correlation(np.tensordot(fitted.lengths**-2, gaps[:, both][:, :, both], axes=1))[0]
+                own = correlation(squared_distances(rows[both] @ fitted.metric.T))[0]
                 place = [sorted(measured[name]).index(k) for k in both]
                 covariance = fitted.scale * own + np.diag(fitted.noise[place])
                 y = np.array([measured[name][k] for k in both])
@@ -346,7 +346,7 @@ def _candidate_scales(y: Matrix, levels: Sequence[float]) -> list[Scale]:
 def _fit_outcome(
     space: Space, rows: Matrix, y: Matrix, variances: Matrix | None, levels: Sequence[float]
 ) -> tuple[Scale, Hyperparameters, list[Hyperparameters], str | None]:
-    choices: list[tuple[float, Scale, Hyperparameters, list[Hyperparameters]]] = []
+    choices: list[tuple[float, Scale, Fit]] = []
     failure = "no fit"
     for raw in _candidate_scales(y, levels):
         t = raw.stretch(y)
@@ -356,20 +356,20 @@ def _fit_outcome(
         slope = raw.log_slope(y)
         noise = None if variances is None else variances * np.exp(2.0 * slope) / scale.spread**2
         try:
-            found, draws = fit(rows, scale.to_model(y), space.groups, noise)
+            found = fit(rows, scale.to_model(y), space.groups, noise)
         except FitFailed as error:
             failure = str(error)
             continue
         # The evidence of y itself: the density on the model's scale times the derivative of the scale.
-        evidence = found.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
-        choices.append((evidence - LOG_ODDS[scale.kind], scale, found, draws))
+        evidence = found.likeliest.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
+        choices.append((evidence - LOG_ODDS[scale.kind], scale, found))
     if choices:
-        _, scale, found, draws = max(choices, key=lambda c: c[0])
-        return scale, found, draws, None
+        _, scale, found = max(choices, key=lambda c: c[0])
+        return scale, found.likeliest, found.draw(), None
     scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
-    found = last_resort(rows, scale.to_model(y), space.groups, noise)
-    return scale, found, [found], failure
+    middling = last_resort(rows, scale.to_model(y), space.groups, noise)
+    return scale, middling, [middling], failure
 
 
 def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, optimism: float) -> Matrix:

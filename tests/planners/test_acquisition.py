@@ -50,7 +50,7 @@ def test_expected_improvement_under_a_correlated_constraint_is_that_of_simulatio
     compared = 0
     for row in surrogate.space.sample(24, 1):
         brute = simulated(surrogate, limit, row, 7)
-        if brute < 1e-4:
+        if brute < 1e-3:  # next to nothing beside the best, where the approximation of its tail is coarse
             continue
         mine = math.exp(float(term(torch.as_tensor(row[None]))))
         assert mine == pytest.approx(brute, rel=0.25)
@@ -103,7 +103,7 @@ def test_the_planner_collects_only_towards_the_end_of_a_budget() -> None:
         planner.ingest(observed(points, a=points[:, 0] - points[:, 1] ** 2))
         return planner.suggest(1)[0].why.method
 
-    assert suggested(None) == suggested(0.5) == "qLogNEI"
-    assert suggested(0.9) == "posterior mean"
+    assert suggested(None) == suggested(0.9) == "qLogNEI"
+    assert suggested(0.95) == "posterior mean"
     with pytest.raises(ValueError, match="progress"):
         BayesianPlanner(problem(), progress=1.5)

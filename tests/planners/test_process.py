@@ -12,15 +12,15 @@ ROWS = RNG.random((9, 2))
 Y = np.cos(4 * ROWS[:, 0]) + ROWS[:, 1]
 NEW = RNG.random((4, 2))
 TWO = [
-    Hyperparameters(np.array([0.4, 1.1]), 1.3, np.full(9, 0.02), 0.3, 0.0),
-    Hyperparameters(np.array([0.9, 0.5]), 0.7, np.full(9, 0.10), -0.1, 0.0),
+    Hyperparameters(np.array([[2.5, 0.0], [0.4, 0.9]]), 1.3, np.full(9, 0.02), 0.3, 0.0),
+    Hyperparameters(np.diag([1.1, 2.0]), 0.7, np.full(9, 0.10), -0.1, 0.0),
 ]
-PROCESS = Process.build(ROWS, Y, TWO, np.array([0, 1]))
+PROCESS = Process.build(ROWS, Y, TWO)
 
 
 def dense(found):
     def kernel(a, b):
-        r = np.sqrt(5) * np.linalg.norm((a[:, None] - b[None]) / found.lengths, axis=2)
+        r = np.sqrt(5) * np.linalg.norm((a[:, None] - b[None]) @ found.metric.T, axis=2)
         return found.scale * (1 + r + r * r / 3) * np.exp(-r)
 
     solve = np.linalg.inv(kernel(ROWS, ROWS) + np.diag(found.noise))
