@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test check bench clean help
@@ -15,8 +16,10 @@ help:
 demo: $(VENV)/.core
 	@$(BIN)/athanor demo
 
+# Those with a stated deadline for a stop have the machine to themselves.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not deadline" --numprocesses=$(JOBS) --dist=loadfile
+	@$(BIN)/python -m pytest -m deadline
 
 check: $(VENV)/.test
 	@$(BIN)/ruff check .
