@@ -120,6 +120,8 @@ class Session:
         client.on_socket_close = self._closing
         if client.socket() is None:
             raise Gone("the broker closed the connection at once")
+        # Questions and answers are small and wait for each other: with Nagle's algorithm each would cost 40 ms.
+        client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(client.socket(), self._readable)
         if client.want_write():
             self._loop.add_writer(client.socket(), self._writable)

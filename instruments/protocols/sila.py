@@ -252,7 +252,8 @@ class SilaClient:
             if self._line is not None and not self._line.is_doubted:
                 return self._line
             if self._grpc is None:
-                await asyncio.to_thread(library, "sila2.framework", "sila", self._name)
+                # The whole of it, in a thread: it compiles while it is imported.
+                await asyncio.to_thread(library, "sila2.features.silaservice", "sila", self._name)
                 self._grpc = library("grpc", "sila", self._name)
             try:
                 line = self._line or _Line(self._access.channel(self._grpc))

@@ -20,7 +20,9 @@ from athanor.agents.spec import parse
 from athanor.console.report.build import build
 from tests.instruments.protocols.conformance import Plant, Rig
 from tests.instruments.protocols.http_rig import NodeRig
+from tests.instruments.protocols.mqtt_rig import MqttRig
 from tests.instruments.protocols.scpi_rig import ScpiRig
+from tests.instruments.protocols.sila_rig import SilaRig
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ class Bright(Plant):
         pass
 
 
-@pytest.fixture(params=[ScpiRig, NodeRig])
+@pytest.fixture(params=[ScpiRig, NodeRig, SilaRig, MqttRig])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig: Rig = request.param()
     rig.plant = Bright()

@@ -83,6 +83,7 @@ class Device:
         self.client.on_subscribe = lambda *_: self._is_ready.set()
         self.client.on_message = self._take
         self.client.connect("127.0.0.1", port)
+        self.client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client.loop_start()
         assert self._is_ready.wait(10.0)
         self.client.publish("lab/status", "online", qos=1, retain=True).wait_for_publish(10.0)
