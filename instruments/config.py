@@ -38,7 +38,7 @@ class Config:
             "options": dict(self.options),
         }
         fresh = place.directory / "config.json.new"
-        fresh.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+        fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
         fresh.replace(place.directory / "config.json")
 
     def digest(self, ledger: str, gate_key: Path) -> str:

@@ -61,7 +61,7 @@ def station(
     """
     from athanor.instruments.station import Station
 
-    texts = [*(enter or []), *(more or [])]
+    texts = assignments([*(enter or []), *(more or [])])
     if sum([bool(texts), csv is not None, done, cannot is not None]) > 1 and not (done and texts and csv is None):
         raise typer.BadParameter("choose one of --enter, --csv, --done and --cannot")
     found = Station(place_of(instrument, ledger))
@@ -86,7 +86,7 @@ def station(
 
 
 def _answer(
-    found: Station, texts: Sequence[str], csv: Path | None, done: bool, cannot: str | None, by: str, note: str
+    found: Station, texts: dict[str, str], csv: Path | None, done: bool, cannot: str | None, by: str, note: str
 ) -> list[Answer]:
     """Check what was said against what is asked now, and lay it down. Raises `Refused`."""
     from athanor.instruments import entries
@@ -102,7 +102,7 @@ def _answer(
         elif csv is not None:
             given = entries.from_csv(csv, questions, by, note)
         elif texts:
-            given = entries.entered(questions, assignments(texts), by, note)
+            given = entries.entered(questions, texts, by, note)
         if done:
             answered = {one.question for one in given}
             given += entries.done([one for one in questions if one.id not in answered], by, note)
