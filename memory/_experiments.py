@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from athanor.memory import transitions
-from athanor.memory._resources import conclude, reserve
+from athanor.memory._reservations import conclude, reserve
 from athanor.memory._store import Store, Writer, find, need, refuse
 from athanor.memory.canonical import CanonicalError, parse
 from athanor.memory.errors import (

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, insert, update
 
-from athanor.memory._resources import device_taken
+from athanor.memory._reservations import device_taken
 from athanor.memory._store import Store, Writer, find, refuse
 from athanor.memory.canonical import time_text
 from athanor.memory.errors import LeaseHeld, LeaseLost

@@ -1,8 +1,4 @@
-"""The ledger's part on resources: samples, stocks, and what an experiment has to itself while it runs.
-
-A reservation is made in the transaction that commits the intent, and ends in the transaction that ends the experiment,
-whoever writes it. So there is no moment at which a process could die and leave one behind.
-"""
+"""The ledger's part on resources: samples and stocks, where they are, what became of them."""
 
 from __future__ import annotations
 
@@ -15,21 +11,17 @@ from sqlalchemy import Connection, select, update
 
 from athanor.memory._store import Store, Writer, find, need, refuse
 from athanor.memory.canonical import parse
-from athanor.memory.errors import Duplicate, NotFound, ResourceShort, ResourceTaken
+from athanor.memory.errors import Duplicate, NotFound
 from athanor.memory.journal import SITE
-from athanor.memory.records import Event, JournalRow, Lease, new_id
-from athanor.memory.resources import Change, Consumable, Level, Needs, Reservation, Sample
+from athanor.memory.records import Event, JournalRow, new_id
+from athanor.memory.resources import Change, Consumable, Level, Reservation, Sample
 from athanor.memory.rows import record_from, table_of
 
 _SAMPLE = table_of(Sample)
 _CONSUMABLE = table_of(Consumable)
 _RESERVATION = table_of(Reservation)
-_LEASE = table_of(Lease)
 _JOURNAL = table_of(JournalRow)
 
-USED = frozenset({"completed", "failed", "aborted", "stopped_early"})
-"""States of an experiment that ran: what it was to use is used, whatever came of it."""
-UNUSED = frozenset({"refused", "not_started", "withdrawn", "expired"})
 ROUNDING = 1e-9
 """Relative part of an amount that is the sum's and not the bottle's."""
 
@@ -37,7 +29,7 @@ ROUNDING = 1e-9
 class Resources(Store):
     """Samples, consumables, reservations."""
 
-    def add_sample(self, sample: Sample, by: str = "") -> Sample:
+    def add_sample(self, sample: Sample) -> Sample:
         """Add a sample.
 
         Raises:
@@ -55,7 +47,7 @@ class Resources(Store):
             NotFound: there is none.
         """
         with self._reading() as connection:
-            return _sample(connection, name)
+            return find_sample(connection, name)
 
     def samples(self, with_retired: bool = False) -> list[Sample]:
         """Return the samples in the order in which they were added."""
@@ -112,7 +104,7 @@ class Resources(Store):
         """
         with self._writing() as writer:
             sample = _idle(writer.connection, name, "retired")
-            _set_sample(writer, sample.id, "retired", reason, None, by)
+            change_sample(writer, sample.id, "retired", reason, None, by)
 
     def sample_history(self, name: str) -> list[Change]:
         """Return everything that happened to a sample, as the journal has it."""
@@ -131,7 +123,7 @@ class Resources(Store):
         """
         with self._writing() as writer:
             writer.insert(consumable, None, "consumable")
-            _tell_if_low(writer, consumable.id)
+            tell_if_low(writer, consumable.id)
         return consumable
 
     def consumable(self, name: str) -> Consumable:
@@ -146,7 +138,7 @@ class Resources(Store):
     def levels(self, names: Sequence[str] | None = None) -> list[Level]:
         """Return how the stocks stand, all or those named, by name."""
         with self._reading() as connection:
-            promised = _promised(connection)
+            promised = promised_amounts(connection)
             rows = connection.execute(select(_CONSUMABLE).order_by(_CONSUMABLE.c.id)).mappings()
             found = [record_from(Consumable, row) for row in rows]
         return [Level(item, promised.get(item.id, 0.0)) for item in found if names is None or item.id in names]
@@ -160,7 +152,7 @@ class Resources(Store):
         refuse(not (math.isfinite(amount) and amount > 0), f"{name}: an amount to add is above 0, not {amount}")
         with self._writing() as writer:
             found = need(writer.connection, Consumable, name)
-            return _set_stock(writer, found, found.amount + amount, found.low, "added", by, reason)
+            return change_stock(writer, found, found.amount + amount, found.low, "added", by, reason)
 
     def set_stock(
         self, name: str, by: str, reason: str, amount: float | None = None, low: float | None = None
@@ -174,11 +166,11 @@ class Resources(Store):
             refuse(value is not None and not (math.isfinite(value) and value >= 0), f"{name} cannot be {value}")
         with self._writing() as writer:
             found = need(writer.connection, Consumable, name)
-            was_low = Level(found, _promised(writer.connection).get(name, 0.0)).is_low
+            was_low = Level(found, promised_amounts(writer.connection).get(name, 0.0)).is_low
             new = found.amount if amount is None else amount
-            changed = _set_stock(writer, found, new, found.low if low is None else low, "set", by, reason)
+            changed = change_stock(writer, found, new, found.low if low is None else low, "set", by, reason)
             if not was_low:
-                _tell_if_low(writer, name)
+                tell_if_low(writer, name)
             return changed
 
     def stock_history(self, name: str) -> list[Change]:
@@ -203,97 +195,16 @@ class Resources(Store):
         return self._list(Reservation, query)
 
 
-def reserve(writer: Writer, experiment_id: str, campaign_id: str, needs: Needs, holder: str) -> None:
-    """Give an experiment everything that it needs, or nothing. `holder` is who holds the campaign's instrument.
-
-    Raises:
-        NotFound: a sample or a stock is not there.
-        ResourceShort: not enough is left of a consumable.
-        ResourceTaken: another experiment has a sample or a device.
-    """
-    connection = writer.connection
-    samples = [_sample(connection, name) for name in needs.samples]
-    for sample in samples:
-        if sample.state != "free":
-            by = f"experiment {sample.experiment_id} has it" if sample.experiment_id else f"it is {sample.state}"
-            raise ResourceTaken(f"sample {sample.label}", by, waits=sample.state == "reserved")
-    promised = _promised(connection)
-    was_low: set[str] = set()
-    for name, amount in needs.amounts.items():
-        refuse(not (math.isfinite(amount) and amount >= 0), f"{experiment_id}: it cannot use {amount} of {name}")
-        stock = need(connection, Consumable, name)
-        level = Level(stock, promised.get(name, 0.0))
-        if amount > level.available * (1 + ROUNDING):
-            raise ResourceShort(name, amount, level.available, stock.unit)
-        if level.is_low:
-            was_low.add(name)
-    _check_devices(writer, needs.devices, holder)
-    reservation = Reservation(
-        id=new_id("reservation"),
-        experiment_id=experiment_id,
-        campaign_id=campaign_id,
-        samples=[sample.id for sample in samples],
-        amounts={name: float(amount) for name, amount in needs.amounts.items()},
-        devices=list(needs.devices),
-        created_at=writer.moment,
-    )
-    writer.insert(reservation, None, "reservation")
-    for sample in samples:
-        _set_sample(writer, sample.id, "reserved", None, experiment_id, "")
-    for name in sorted(needs.amounts.keys() - was_low):
-        _tell_if_low(writer, name)
-
-
-def conclude(writer: Writer, experiment_id: str, state: str) -> None:
-    """End what an experiment has to itself as it reaches `state`: drawn when it ran, released when it did not."""
-    if state not in USED and state not in UNUSED:
-        return
-    found = find(writer.connection, Reservation, _RESERVATION.c.experiment_id == experiment_id)
-    if found is None or found.state != "reserved":
-        return
-    has_run = state in USED
-    writer.change_state(
-        Reservation,
-        found.id,
-        "drawn" if has_run else "released",
-        campaign_id=None,
-        body={"reason": state},
-        columns={"reason": state},
-    )
-    for sample in found.samples:
-        _set_sample(writer, sample, "free", None if has_run else "not used", None, "", used_by=experiment_id)
-    if has_run:
-        for name, amount in found.amounts.items():
-            stock = need(writer.connection, Consumable, name)
-            _set_stock(writer, stock, stock.amount - amount, stock.low, "drawn", "", state, experiment_id)
-
-
-def device_taken(connection: Connection, device: str, campaign_id: str | None = None) -> str | None:
-    """The experiment, of another campaign, that has an instrument to itself; None when it is free."""
-    for reservation in _open(connection):
-        if device in reservation.devices and reservation.campaign_id != campaign_id:
-            return reservation.experiment_id
-    return None
-
-
-def _check_devices(writer: Writer, devices: Sequence[str], holder: str) -> None:
-    for device in devices:
-        if (by := device_taken(writer.connection, device)) is not None:
-            raise ResourceTaken(f"instrument {device}", f"experiment {by} has it", waits=True)
-        lease = find(writer.connection, Lease, _LEASE.c.resource == f"instrument:{device}")
-        if lease is not None and lease.holder not in ("", holder) and lease.expires_at > writer.moment:
-            raise ResourceTaken(f"instrument {device}", f"{lease.holder} drives it", waits=True)
-
-
-def _open(connection: Connection) -> list[Reservation]:
+def open_reservations(connection: Connection) -> list[Reservation]:
+    """Return the reservations of experiments that have not ended."""
     query = select(_RESERVATION).where(_RESERVATION.c.state == "reserved")
     return [record_from(Reservation, row) for row in connection.execute(query).mappings()]
 
 
-def _promised(connection: Connection) -> dict[str, float]:
-    """What experiments under way may still use, by stock."""
+def promised_amounts(connection: Connection) -> dict[str, float]:
+    """Return what experiments under way may still use, by stock."""
     found: dict[str, float] = {}
-    for reservation in _open(connection):
+    for reservation in open_reservations(connection):
         for name, amount in reservation.amounts.items():
             found[name] = found.get(name, 0.0) + amount
     return found
@@ -307,7 +218,8 @@ def _add_sample(writer: Writer, sample: Sample) -> None:
     writer.insert(sample, None, "sample")
 
 
-def _sample(connection: Connection, name: str) -> Sample:
+def find_sample(connection: Connection, name: str) -> Sample:
+    """Return the sample with this id or label, one in use before a retired one. Raises `NotFound`."""
     query = select(_SAMPLE).where((_SAMPLE.c.id == name) | (_SAMPLE.c.label == name))
     rows = connection.execute(query.order_by(_SAMPLE.c.state == "retired", _SAMPLE.c.position.desc())).mappings()
     row = rows.first()
@@ -317,13 +229,13 @@ def _sample(connection: Connection, name: str) -> Sample:
 
 
 def _idle(connection: Connection, name: str, verb: str) -> Sample:
-    sample = _sample(connection, name)
+    sample = find_sample(connection, name)
     refuse(sample.state == "retired", f"sample {sample.label} is retired and cannot be {verb}")
     refuse(sample.state == "reserved", f"sample {sample.label} cannot be {verb}: {sample.experiment_id} has it")
     return sample
 
 
-def _set_sample(
+def change_sample(
     writer: Writer,
     identifier: str,
     state: str,
@@ -332,6 +244,7 @@ def _set_sample(
     by: str,
     used_by: str | None = None,
 ) -> None:
+    """Change a sample's state and who has it; `used_by` is the experiment that was done on it."""
     writer.change_state(
         Sample,
         identifier,
@@ -342,7 +255,7 @@ def _set_sample(
     )
 
 
-def _set_stock(
+def change_stock(
     writer: Writer,
     stock: Consumable,
     amount: float,
@@ -352,6 +265,7 @@ def _set_stock(
     reason: str,
     experiment_id: str | None = None,
 ) -> Consumable:
+    """Change a stock, with its line in the journal: `how` is `added`, `set` or `drawn`."""
     # What is left of a difference of sums is not less than nothing.
     amount = 0.0 if amount < ROUNDING * max(1.0, stock.amount) else amount
     changed = Consumable.model_validate({**stock.model_dump(), "amount": float(amount), "low": low})
@@ -372,10 +286,10 @@ def _set_stock(
     return changed
 
 
-def _tell_if_low(writer: Writer, name: str) -> None:
+def tell_if_low(writer: Writer, name: str) -> None:
     """Add an event when a stock is low; to be called only where it was not before."""
     stock = need(writer.connection, Consumable, name)
-    level = Level(stock, _promised(writer.connection).get(name, 0.0))
+    level = Level(stock, promised_amounts(writer.connection).get(name, 0.0))
     if not level.is_low:
         return
     body = {"consumable": name, "available": level.available, "low": stock.low, "unit": stock.unit}

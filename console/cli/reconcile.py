@@ -68,7 +68,7 @@ def reconcile(
     """After a crash: find what has no end, and say what became of it.
 
     Takes in what had completed, shows for each experiment in doubt what is known, and asks. Nothing is moved, and
-    nothing is run again by itself. Exit code 1 while something is left in doubt.
+    nothing is run again by itself. Exit code 1 while something is left in doubt, or an instrument did not answer.
     """
     answer = _state(as_state)
     opened = context.open_ledger(ledger)
@@ -88,6 +88,8 @@ def reconcile(
     else:
         _say_swept(swept)
     if not doubts:
+        if swept.troubles:
+            raise typer.Exit(output.FAILED)  # nobody knows what an instrument does that did not answer
         if not json:
             output.say("[good]✓[/] Nothing is in doubt.")
         return

@@ -292,6 +292,24 @@ def test_leases_of_the_dead_are_free_at_once(bench: Any, drive: Drive) -> None:
         assert bench.ledger.lease(resource) is None
 
 
+def test_a_frozen_worker_is_not_taken_for_a_dead_one(bench: Any, drive: Drive) -> None:
+    campaign_id = bench.open(experiments=1, options={"time_scale": 0.5})
+    process = drive(campaign_id)
+    moving(bench, campaign_id)
+    process.kill()
+    process.wait()
+    worker = int((bench.place(campaign_id).sockets / "worker.pid").read_text().split()[0])
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        found = reconcile(bench, code=1)
+        assert "stop-all --instrument snar-flow" in found["troubles"]["snar-flow"] and found["in_doubt"] == []
+        assert bench.ledger.experiments(campaign_id, states=["dispatched", "running"])
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    until(lambda: bench.ledger.experiments(campaign_id, states=["completed"]))
+    assert reconcile(bench, code=0)["troubles"] == {}
+
+
 def test_nothing_in_doubt_is_said_so(bench: Any) -> None:
     assert reconcile(bench, code=0)["in_doubt"] == []
     done = athanor(bench, "reconcile")
