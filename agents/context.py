@@ -62,7 +62,8 @@ class Context:
     planner: PlannerProcess
     reasoner: Reasoner | None
     lease: Lease
-    instrument_lease: Lease
+    instrument_lease: Lease | None
+    """None while the campaign waits for its instrument."""
     should_stop: Callable[[], bool] = lambda: False
     on_change: Callable[[], None] = lambda: None
     is_lost: bool = False
@@ -248,6 +249,7 @@ class Context:
         from athanor.agents.needs import needs_of
 
         self.check_lease()
+        assert self.instrument_lease is not None
         self.ledger.commit_intent(
             experiment.id,
             decision.id,
@@ -264,7 +266,7 @@ class Context:
 
         self.check_lease()
         intent = self.ledger.intent_for(experiment.id)
-        assert intent is not None
+        assert intent is not None and self.instrument_lease is not None
         try:
             self.executor.ensure()
             self.executor.dispatch(intent, self.instrument_lease.epoch)

@@ -16,7 +16,7 @@ from athanor.agents.holders import holder, is_gone
 from athanor.agents.opening import instrument_place
 from athanor.agents.spec import Spec
 from athanor.memory import places
-from athanor.memory.records import Campaign
+from athanor.memory.records import Campaign, Lease
 from athanor.planners.problem import Problem
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ LEASE_SECONDS = 10.0
 """How long a campaign stays taken after its process last renewed the lease."""
 
 
+OnWait = Callable[[str | None], None]
+"""Told for whom a campaign waits, and None when the wait is over."""
+
+
 class CampaignOver(RuntimeError):
     """The campaign has ended; it cannot be run again."""
 
@@ -49,15 +53,18 @@ def run_campaign(
     on_change: Callable[[], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoints: Path | None = None,
+    wait: bool = False,
+    on_wait: OnWait = lambda why: None,
 ) -> str:
     """Drive a campaign until it ends, pauses, or `should_stop` turns true; return its state.
 
     Holds only the gate's public key. Running a paused or interrupted campaign again resumes it: everything is looked
-    up in the ledger, and what the worker finished meanwhile is taken in.
+    up in the ledger, and what the worker finished meanwhile is taken in. With `wait` it waits for an instrument that
+    somebody else is using; `on_wait` is told for whom, and None when the wait is over.
 
     Raises:
         CampaignOver: it has already ended.
-        CampaignBusy: another process drives it, or its instrument.
+        CampaignBusy: another process drives it, or, without `wait`, its instrument.
         InstrumentUnavailable: the instrument cannot be connected; nothing moved.
     """
     from athanor.agents.planning import PlannerProcess
@@ -69,17 +76,16 @@ def run_campaign(
     planner = PlannerProcess()
     planner.start()
     try:
-        with _driving(ledger, campaign, spec, planner) as context:
+        with _driving(ledger, campaign, spec, planner, wait) as context:
             context.should_stop = should_stop or context.should_stop
             context.on_change = on_change or context.on_change
-            started = time.monotonic()
             try:
-                _drive(context, checkpoints)
+                _drive(context, checkpoints, on_wait if wait else None)
             except (Exception, KeyboardInterrupt) as error:
                 _pause_after(context, error)
                 raise
             finally:
-                ledger.add_event(campaign_id, "sitting", {"seconds": time.monotonic() - started})
+                ledger.add_event(campaign_id, "sitting", {"seconds": time.monotonic() - context.started})
     finally:
         planner.close()
     return ledger.campaign(campaign_id).state
@@ -101,8 +107,8 @@ def _pause_after(context: Context, error: BaseException) -> None:
 
 
 @contextmanager
-def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> Iterator[Context]:
-    """Hold the campaign and its instrument while they are driven."""
+def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any, wait: bool) -> Iterator[Context]:
+    """Hold the campaign and, unless it is to wait for it, its instrument while they are driven."""
     from athanor.agents.reasoners import LanguageModelReasoner, make_reasoner
     from athanor.instruments.executor import LocalExecutor
     from athanor.memory.errors import LeaseHeld
@@ -115,11 +121,14 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
         lease = ledger.acquire_lease(f"campaign:{campaign.id}", me, LEASE_SECONDS, is_gone)
     except LeaseHeld as held:
         raise CampaignBusy(f"campaign {campaign.id} is being driven by another process: {held}") from held
+    instrument_lease: Lease | None = None
     try:
         instrument_lease = ledger.acquire_lease(f"instrument:{place.name}", me, LEASE_SECONDS, is_gone)
     except LeaseHeld as held:
-        ledger.release_lease(lease)
-        raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
+        # One that is only to be cancelled needs no instrument.
+        if not wait and campaign.requested != "cancel":
+            ledger.release_lease(lease)
+            raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
     executor = LocalExecutor(
         profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub", campaign.id
     )
@@ -151,7 +160,8 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any) -> It
         if isinstance(reasoner, LanguageModelReasoner):
             reasoner.close()
         if not context.is_lost:
-            ledger.release_lease(context.instrument_lease)
+            if context.instrument_lease is not None:
+                ledger.release_lease(context.instrument_lease)
             ledger.release_lease(context.lease)
 
 
@@ -166,7 +176,8 @@ def _keep_leases(context: Context, done: threading.Event) -> None:
     while not done.wait(LEASE_SECONDS / 4):
         try:
             context.lease = context.ledger.renew_lease(context.lease)
-            context.instrument_lease = context.ledger.renew_lease(context.instrument_lease)
+            if context.instrument_lease is not None:
+                context.instrument_lease = context.ledger.renew_lease(context.instrument_lease)
         except Gone:
             context.is_lost = True
             return
@@ -174,7 +185,7 @@ def _keep_leases(context: Context, done: threading.Event) -> None:
             log.warning("the leases of %s were not renewed: %s", context.id, error)
 
 
-def _drive(context: Context, checkpoints: Path | None) -> None:
+def _drive(context: Context, checkpoints: Path | None, on_wait: OnWait | None) -> None:
     """Run the graph until it stops, waiting for people where it interrupts."""
     from langgraph.types import Command
 
@@ -193,7 +204,8 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
     context.notify()
     if _was_cancelled(context):
         return
-    context.executor.ensure()
+    if not _reserve(context, on_wait):
+        return
     context.executor.reconcile(ledger)
     doubt.note(ledger, [item for item in ledger.campaigns() if item.instrument == context.place.name])
     if cause := context.doubt() or context.doubt_of_others():
@@ -222,6 +234,65 @@ def _drive(context: Context, checkpoints: Path | None) -> None:
             if not _await_decision(context, waiting.value["experiment"]):
                 return
             step = Command(resume=True)
+
+
+def _reserve(context: Context, on_wait: OnWait | None) -> bool:
+    """Hold the instrument, waiting for it if `on_wait` is given; False when the campaign stopped meanwhile.
+
+    What may be waited for: another campaign of this ledger, one of another ledger that the worker serves, and a run
+    that the worker still has in hand for a campaign whose process is dead.
+
+    Raises:
+        CampaignBusy, InstrumentUnavailable: it is not to be had now, and is not to be waited for.
+    """
+    from athanor.instruments.executor import InstrumentBusy
+    from athanor.memory.errors import LeaseHeld
+
+    ledger, name = context.ledger, context.place.name
+    told: str | None = None
+    while True:
+        try:
+            if context.instrument_lease is None:
+                resource = f"instrument:{name}"
+                context.instrument_lease = ledger.acquire_lease(resource, context.lease.holder, LEASE_SECONDS, is_gone)
+            context.executor.ensure()
+            break
+        except LeaseHeld as held:
+            why = _user_of(ledger, held.holder)
+            if on_wait is None:
+                raise CampaignBusy(f"instrument {name} is in use: {held}") from held
+        except InstrumentBusy as busy:
+            why = busy.detail
+            if on_wait is None:
+                raise
+        if why != told:
+            told = why
+            ledger.add_event(context.id, "waiting", {"instrument": name, "for": why})
+            on_wait(f"Waiting for {name}: {why}")
+        requested = context.refresh().requested
+        if _was_cancelled(context):
+            return False
+        if requested not in ("none", "cancel"):
+            context.pause(f"paused by a person while it waits for {name}: {why}")
+            return False
+        if context.should_stop():
+            context.pause(f"paused: the command was interrupted while it waits for {name}: {why}")
+            return False
+        context.check_lease()
+        time.sleep(0.2)
+    context.started = time.monotonic()  # waiting is not running: it does not count against the budget
+    if told is not None and on_wait is not None:
+        on_wait(None)
+    return True
+
+
+def _user_of(ledger: Ledger, holder_name: str) -> str:
+    """Who has an instrument, as people call it: the campaign that the same process drives, else the process."""
+    for campaign in ledger.campaigns():
+        lease = ledger.lease(f"campaign:{campaign.id}")
+        if lease is not None and lease.holder == holder_name:
+            return f"campaign {campaign.id} is using it"
+    return f"{holder_name} is using it"
 
 
 def _was_cancelled(context: Context) -> bool:

@@ -160,8 +160,11 @@ def interrupts() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
-def follow(ledger: Ledger, campaign_id: str) -> str:
-    """Run the campaign until it ends or pauses, showing it meanwhile. Returns its state."""
+def follow(ledger: Ledger, campaign_id: str, *, wait: bool = True) -> str:
+    """Run the campaign until it ends or pauses, showing it meanwhile. Returns its state.
+
+    With `wait` it waits for an instrument that somebody else is using, and says for whom.
+    """
     from athanor.agents.spec import Spec
 
     check_reasoner(Spec.model_validate(ledger.campaign(campaign_id).spec))
@@ -169,26 +172,34 @@ def follow(ledger: Ledger, campaign_id: str) -> str:
     ended = threading.Event()
     failure: list[BaseException] = []
     state: list[str] = []
+    waiting: list[str | None] = [None]
+
+    def on_wait(why: str | None) -> None:
+        waiting[0] = why
 
     def loop() -> None:
         try:
             from athanor.agents import campaign
 
-            state.append(campaign.run_campaign(campaign_id, ledger, should_stop=lambda: interrupt.is_wanted))
+            state.append(
+                campaign.run_campaign(
+                    campaign_id, ledger, should_stop=lambda: interrupt.is_wanted, wait=wait, on_wait=on_wait
+                )
+            )
         except BaseException as error:  # noqa: BLE001 - carried to the main thread and raised there
             failure.append(error)
         finally:
             ended.set()
 
     with interrupts() as interrupt, Follower(ledger, campaign_id) as follower:
-        told = 0
+        told: str | None = None
         thread = threading.Thread(target=loop, name="campaign")
         thread.start()
         try:
             while not ended.wait(REDRAW_S):
-                if interrupt.presses != told:
-                    told = interrupt.presses
-                    follower.note(interrupt.message)
+                if (message := interrupt.message or waiting[0]) != told:
+                    told = message
+                    follower.note(message)
                 follower.update()
         finally:
             if not ended.is_set():

@@ -214,9 +214,15 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     return spec, summary
 
 
+NoWaitOption = Annotated[
+    bool, typer.Option("--no-wait", help="Fail if somebody else is using the instrument, instead of waiting.")
+]
+
+
 def run(
     file: SpecArgument,
     data: DataOption = None,
+    no_wait: NoWaitOption = False,
     ledger: context.LedgerOption = None,
     json: context.JsonOption = False,
 ) -> None:
@@ -230,11 +236,14 @@ def run(
     opened = context.open_ledger(ledger, create=True)
     campaign_id = drive.open_campaign(file, opened, data=data)
     output.say(f"[quiet]campaign[/] [name]{campaign_id}[/] [quiet]in[/] {output.plain(opened.url)}")
-    _finish(opened, campaign_id, json)
+    _finish(opened, campaign_id, json, wait=not no_wait)
 
 
 def resume(
-    campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
+    campaign_id: context.CampaignArgument,
+    no_wait: NoWaitOption = False,
+    ledger: context.LedgerOption = None,
+    json: context.JsonOption = False,
 ) -> None:
     """Go on with a paused or interrupted campaign."""
     opened = context.open_ledger(ledger)
@@ -243,11 +252,11 @@ def resume(
         if json:
             drive.emit_results(opened, campaign.id)
         raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
-    _finish(opened, campaign.id, json)
+    _finish(opened, campaign.id, json, wait=not no_wait)
 
 
-def _finish(ledger: Ledger, campaign_id: str, json: bool) -> None:
-    state = drive.follow(ledger, campaign_id)
+def _finish(ledger: Ledger, campaign_id: str, json: bool, *, wait: bool) -> None:
+    state = drive.follow(ledger, campaign_id, wait=wait)
     if state != "paused":
         drive.shut_down(ledger, campaign_id)
     _conclude(ledger, campaign_id, state, json)

@@ -15,9 +15,10 @@ from athanor.console.cli.supervise import duration
 
 if TYPE_CHECKING:
     from athanor.governance.orders import Orders
-    from athanor.instruments.takeover import TakeOver
+    from athanor.instruments.takeover import TakeOver, Tenure
     from athanor.instruments.wire import Client
     from athanor.memory.ledger import Ledger
+    from athanor.memory.orders import Order
     from athanor.memory.places import InstrumentPlace
 
 PANEL = "By hand"
@@ -101,9 +102,11 @@ def hands(place: InstrumentPlace, ledger: Ledger) -> tuple[TakeOver, Orders]:
 
 
 def _release(place: InstrumentPlace, it: TakeOver, orders: Orders, reason: str, json: bool) -> None:
-    was = it.release(
-        lambda tenure: orders.release(place.name, tenure and tenure.nonce, tenure and tenure.holder, reason)
-    )
+    def order(tenure: Tenure | None) -> Order:
+        nonce, holder = (tenure.nonce, tenure.holder) if tenure is not None else (None, None)
+        return orders.release(place.name, nonce, holder, reason)
+
+    was = it.release(order)
     if was.refusal is None:
         raise Refused(f"Nobody has {place.name} in hand", "Nothing to release.")
     stopped = _state(place) == "moving"
