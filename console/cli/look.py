@@ -15,6 +15,7 @@ from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
     from athanor.console.overview import Overview
+    from athanor.instruments.station import Sheet
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Experiment
 
@@ -56,7 +57,7 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
             output.state(view.campaign.state),
             f"{view.used}/{view.budget}",
             best_text(view),
-            _marks(view),
+            _marks(view, asking.waiting(opened, view.campaign)),
             wording.ago(view.campaign.created_at),
             output.plain(view.campaign.name),
         )
@@ -72,9 +73,10 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
     )
 
 
-def _marks(view: Overview) -> str:
-    """What a person should look at: experiments that wait, stocks that run low."""
+def _marks(view: Overview, sheet: Sheet | None) -> str:
+    """What a person should look at: experiments that wait, a question at the bench, stocks that run low."""
     waits = [wording.count(len(view.waiting), "waits", "wait")] if view.waiting else []
+    waits += ["asks at the bench"] if sheet is not None else []
     low = [f"[warn]{output.plain(level.consumable.id)} low[/]" for level in view.stocks if level.is_low]
     return ", ".join([*waits, *low])
 
