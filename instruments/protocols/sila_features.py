@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
+import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from athanor.instruments.protocols.client import Refused, SignalSpec, Value, WrongType, library
@@ -15,6 +18,10 @@ from athanor.instruments.protocols.pointers import json_option, put, steps
 
 KINDS = ("call", "status", "result")
 _LOADING = threading.Lock()  # the library compiles a definition with changes to sys.path
+_LOADED: dict[str, str] = {}
+"""The messages of every feature that this process knows by their package; it can know only one definition of each."""
+PACKAGE = re.compile(r"^package ([\w.]+);", re.MULTILINE)
+COMMENT = re.compile(r"/\*.*?\*/|\s+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,40 @@ def _short(name: str) -> str:
 
 def load(definitions: Iterable[tuple[str, str]], name: str) -> Features:
     """Compile (full name, definition) pairs; blocks for a few hundredths of a second each. Raises `MissingLibrary`."""
-    framework = library("sila2.framework", "sila", name)
+    feature = library("sila2.framework.feature", "sila", name)
+    utils = library("sila2.framework.utils", "sila", name)
+    core = library("sila2.features.silaservice", "sila", name).SiLAServiceFeature
     features = Features()
+
+    def compiled(node: Any) -> Any:
+        """The library's own way, but in a file that is named by the feature's full name.
+
+        By its mere identifier one vendor's feature would be taken for another's: real numbers for whole ones.
+        """
+        text = utils.feature_definition_to_proto_string(node)
+        package = PACKAGE.findall(text)[0]
+        if _LOADED.setdefault(package, COMMENT.sub("", text)) != COMMENT.sub("", text):
+            raise ValueError("another server defined it otherwise, and one process cannot hold both")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"{package.replace('.', '_')}.proto")
+            file.write_text(text, encoding="utf-8")
+            return utils.run_protoc(str(file))
+
     with _LOADING:
-        for full_name, text in definitions:
-            try:
-                if not text.lstrip("\ufeff").startswith("<"):  # the library would take it for the path of a file
-                    raise ValueError("its definition is no XML")
-                features.sound[full_name] = framework.Feature(text)
-            except Exception as error:  # noqa: BLE001 - one bad feature does not hide the rest
-                features.broken[full_name] = f"{type(error).__name__}: {error}"[:200]
+        own_way, feature.feature_definition_to_modules = feature.feature_definition_to_modules, compiled
+        try:
+            for full_name, text in definitions:
+                try:
+                    if full_name == core.fully_qualified_identifier:
+                        features.sound[full_name] = core
+                    elif text.lstrip("\ufeff").startswith("<"):
+                        features.sound[full_name] = feature.Feature(text)
+                    else:  # the library would take it for the path of a file
+                        raise ValueError("its definition is no XML")
+                except Exception as error:  # noqa: BLE001 - one bad feature does not hide the rest
+                    features.broken[full_name] = f"{type(error).__name__}: {error}"[:200]
+        finally:
+            feature.feature_definition_to_modules = own_way
     return features
 
 

@@ -13,18 +13,20 @@ from typing import Any, ClassVar
 from unittest import mock
 from uuid import UUID
 
-from sila2.framework import Feature
 from sila2.framework.errors.defined_execution_error import DefinedExecutionError
 from sila2.server import FeatureImplementationBase, SilaServer
 from sila2.server.encryption import generate_self_signed_certificate
 
 from athanor.instruments.protocols.client import SignalSpec
+from athanor.instruments.protocols.sila_features import load
 from tests.instruments.protocols.conformance import Rig
 from tests.instruments.protocols.ioc_rig import free_port
 from tests.instruments.protocols.relay import Relay
 
 SERVER = UUID("6f3cf5ac-6c0e-4a8b-9a3b-0d1f1c2b7a11")
-FEATURE = Feature(str(Path(__file__).with_name("stage.sila.xml")))
+NAME = "org.athanor/tests/Stage/v1"
+# By our own way, as client and server share this process: the library can load each feature in one way only.
+FEATURE = load([(NAME, Path(__file__).with_name("stage.sila.xml").read_text())], "rig").sound[NAME]
 
 
 @functools.cache

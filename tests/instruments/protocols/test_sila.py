@@ -286,6 +286,20 @@ def test_one_bad_feature_does_not_hide_the_rest() -> None:
         features.member(signal("Stage.Position"), Address.parse("Stage.Position"))
 
 
+def test_features_of_one_name_are_never_mixed_up() -> None:
+    """The library by itself knows a feature by its identifier alone, and reads one with the messages of another."""
+    definition = FEATURE._feature_definition.replace("<Identifier>Stage<", "<Identifier>Lift<")
+    whole = definition.replace("Real", "Integer")
+    ours, theirs = "org.athanor/tests/Lift/v1", "org.other/tests/Lift/v1"
+    for text in (definition, definition.replace("One axis", "An axis")):
+        assert list(load([(ours, text)], "robot").sound) == [ours]
+    assert "another server defined it otherwise" in load([(ours, whole)], "robot").broken[ours]
+    other = load([(theirs, whole.replace("org.athanor", "org.other"))], "robot").sound[theirs]["Position"]
+    message = other.to_message(3)
+    assert other.to_native_type(other.response_message_type.FromString(message.SerializeToString())) == 3
+    assert type(other.to_native_type(message)) is int
+
+
 def test_times_and_structures_become_plain() -> None:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     assert plain(FEATURE["Measured"].data_type.namedtuple_type(0.5, True, [moment])) == {
