@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
 import struct
@@ -87,7 +88,7 @@ class Session:
         """Connect. Raises `Gone`, also when the broker does not want us."""
         client = self._library.Client(
             self._library.CallbackAPIVersion.VERSION2,
-            client_id=f"athanor-{time.time_ns():x}-{id(self):x}"[:36],
+            client_id=f"athanor{secrets.token_hex(8)}",  # one of its own, and no longer than every broker takes
             clean_session=True,
             reconnect_on_failure=False,
         )
