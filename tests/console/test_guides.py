@@ -22,7 +22,7 @@ def blocks(guide: Path, language: str) -> list[str]:
 def commands() -> list[tuple[str, str]]:
     return [
         (guide.name, line)
-        for guide in [*GUIDES, DOCS / "guides" / "manual-station.md"]
+        for guide in [*GUIDES, *(DOCS / "guides" / f"{name}.md" for name in ("manual-station", "by-hand"))]
         for block in blocks(guide, "sh")
         for line in block.splitlines()
         if line.strip()
