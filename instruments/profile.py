@@ -235,6 +235,7 @@ class Profile(Part):
         found: list[tuple[tuple[Any, ...], str, str]] = []
         found.extend(disagreements(self.controllers, self.devices, units, signals, self.prepare, used))
         found.extend(self._unreadable())
+        found.extend(self._adrift())
         found.extend(faults(self.interlocks, self.live(), measured))
         if self.laboratory == WIRED and not self.devices:
             found.append((("laboratory",), "nothing says how a wired instrument is reached", "add `devices:`"))
@@ -257,6 +258,16 @@ class Profile(Part):
                 known = ", ".join(self.controllers) or "none is given"
                 said = f"there is no controller {signal.controller!r}"
                 yield ("signals", name, "controller"), said, f"use one of: {known}"
+
+    def _adrift(self) -> Iterator[tuple[tuple[Any, ...], str, str]]:
+        """Axes that a person sets, of which nobody knows at first how far they may go; each as `_unreadable`."""
+        for name, wiring in self.devices.items():
+            limit = self.axes[name].limit() if name in self.axes else None
+            if not isinstance(wiring, ManualWiring) or limit is None or not limit.is_relative:
+                continue
+            if wiring.stands_at is None:
+                said = "its largest step or rate counts from where it stands, and nobody has said where that is"
+                yield ("devices", name), said, "give `stands_at:`"
 
     def live(self) -> dict[str, Kind]:
         """What an interlock may speak of, and what each of it is: the axes' read-backs, and the signals."""

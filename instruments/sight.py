@@ -235,6 +235,7 @@ def _between(parts: Profile, content: Mapping[str, Any]) -> Iterator[Trouble]:
             said = f"there is no signal {outcome.signal!r} in any detector"
             yield ("outcomes", name, "signal"), said, f"use one of: {', '.join(sorted(known)) or 'none is given'}"
     yield from parts._unreadable()
+    yield from parts._adrift()
     if content.get("laboratory") == WIRED and not content.get("devices"):
         yield ("laboratory",), "nothing says how a wired instrument is reached", "add `devices:`"
     measured = {name for detector in parts.detectors.values() for name in detector.signals}

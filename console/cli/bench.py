@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +31,11 @@ class Bench:
         station: Whose questions are answered.
         by: Who answers.
         note: Kept with every answer; asked for when it is empty.
+        pause: Waits so many seconds between two looks for the next question.
     """
 
-    def __init__(self, station: Station, by: str, note: str) -> None:
+    def __init__(self, station: Station, by: str, note: str, pause: Callable[[float], object] = time.sleep) -> None:
+        self._pause = pause
         self._station = station
         self._by = by
         self._note = note
@@ -62,7 +64,7 @@ class Bench:
             if not has_said:
                 has_said = True
                 output.say("[quiet]Waiting for the next question. Ctrl-C leaves.[/]\n")
-            time.sleep(LOOK_S)
+            self._pause(LOOK_S)
 
     def _answer(self, sheet: Sheet) -> bool:
         """Put the sheet to the person; whether the answer counts."""

@@ -115,7 +115,7 @@ def _answer(
 
 def _forget_settled(found: Station, ledger: str | None) -> None:
     """Ask no more for a run whose worker is gone and whose end a person has settled since."""
-    from athanor.memory.errors import NotFound
+    from athanor.memory.errors import LedgerError
 
     sheet = found.sheet()
     if (
@@ -124,7 +124,7 @@ def _forget_settled(found: Station, ledger: str | None) -> None:
         or not context.ledger_path(context.ledger_url(ledger)).exists()
     ):
         return
-    with suppress(NotFound):
+    with suppress(LedgerError):  # then it is asked for, as long as nobody can say otherwise
         state = context.open_ledger(ledger).experiment(sheet.run.experiment).state
         if state not in ("dispatched", "running", "in_doubt"):
             found.write(sheet.model_copy(update={"state": "over", "questions": ()}))

@@ -141,8 +141,8 @@ class Desk:
         station.log("used", **answer.model_dump(mode="json", exclude={"at"}), answered_at=answer.at)
         self.take_back(question)
         if answer.verb == "cannot":
-            verb = "set" if isinstance(question, SetQuestion) else "measured"
-            raise CannotBeDone(f"{question.device} cannot be {verb}: {answer.reason} (said {answer.by})")
+            # Without the device: whoever says so answers all that is asked at once.
+            raise CannotBeDone(f"{answer.reason} (said {answer.by})")
         return answer
 
     def _write(self, state: Literal["asking", "over"]) -> None:

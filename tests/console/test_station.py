@@ -228,8 +228,7 @@ def sit(monkeypatch: pytest.MonkeyPatch, place: InstrumentPlace, *typed: str) ->
 
     monkeypatch.setattr(typer, "prompt", prompt)
     monkeypatch.setattr(bench, "LOOK_S", 0.02)
-    monkeypatch.setattr(bench.time, "sleep", nap)
-    bench.Bench(Station(place), "anna", "").sit()
+    bench.Bench(Station(place), "anna", "", nap).sit()
     return prompts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
@@ -21,13 +20,13 @@ from athanor.instruments.laboratory import Devices, RunContext
 from athanor.instruments.limits import LimitedAxis, LimitViolation
 from athanor.instruments.plans import describe, measure
 from athanor.instruments.profile import PATIENCE_S, Profile
-from athanor.instruments.protocols import desk
 from athanor.instruments.protocols.client import BadQuality
-from athanor.instruments.protocols.manual import ManualAxis, shown
+from athanor.instruments.protocols.manual import shown
 from athanor.instruments.protocols.wired import connect_profile
 from athanor.instruments.station import Answer, Sheet, Station
 from athanor.memory.places import InstrumentPlace
 from tests.engines import run_engine
+from tests.instruments.protocols.scpi_rig import ScpiRig
 
 CONTENT: dict[str, Any] = {
     "name": "bench",
@@ -51,10 +50,12 @@ POINT: dict[str, Any] = {"furnace": 450.123, "solvent": "ethanol"}
 class Rig:
     """A bench, its RunEngine and its person."""
 
-    def __init__(self, engine: Any, home: Path, **axes: Any) -> None:
+    def __init__(self, engine: Any, home: Path, stands_at: float | None = None, **axes: Any) -> None:
         self.engine = engine
         place = InstrumentPlace.of("bench", home)
-        content = {**CONTENT, "axes": {**CONTENT["axes"], **axes}}
+        furnace = {"protocol": "manual", "instruct": "Set the furnace.", "stands_at": stands_at}
+        devices = {**CONTENT["devices"], "furnace": furnace}
+        content = {**CONTENT, "axes": {**CONTENT["axes"], **axes}, "devices": devices}
         self.profile = Profile.model_validate(content)
         self.station = Station(place)
         self.devices: Devices = connect_profile(self.profile, place)
@@ -132,7 +133,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 @pytest.fixture
 def make(home: Path) -> Iterator[Callable[..., Rig]]:
     with run_engine() as engine:
-        yield lambda **axes: Rig(engine, home, **axes)
+        yield lambda **options: Rig(engine, home, **options)
 
 
 @pytest.fixture
@@ -203,16 +204,17 @@ def test_out_of_limits_nobody_is_asked(rig: Rig) -> None:
 
 def test_a_step_that_is_too_long_is_refused_by_what_was_confirmed_last(make: Callable[..., Rig]) -> None:
     furnace = {**CONTENT["axes"]["furnace"], "largest_step": 100}
-    rig = make(furnace=furnace)
-    rig.start(furnace=450).join(60)
-    assert "limit.step" in describe(rig.failures.pop())  # nobody has ever said where it stands
-    stood = {"furnace": {"protocol": "manual", "stands_at": 400}}
-    profile = Profile.model_validate({**CONTENT, "axes": {**CONTENT["axes"], "furnace": furnace}}).model_dump(
-        mode="json"
-    )
-    known = Profile.model_validate({**profile, "devices": {**profile["devices"], **stood}})
-    axis = ManualAxis("furnace", known.axes["furnace"], known.devices["furnace"], desk.Desk(None, "bench"))  # type: ignore[arg-type]
-    assert asyncio.run(axis.locate())["readback"] == 400
+    with pytest.raises(ValueError, match=r"devices\.furnace: its largest step .* give `stands_at:`"):
+        make(furnace=furnace)
+    rig = make(furnace=furnace, stands_at=400)
+    thread = rig.start(furnace=450)
+    rig.set_it()
+    rig.enter()
+    thread.join(60)
+    assert rig.failures == []
+    rig.start(furnace=560).join(60)
+    assert "limit.step" in describe(rig.failures[0])
+    assert "it stands at 450" in describe(rig.failures[0])
 
 
 def test_an_answer_that_came_another_way_is_refused_and_asked_for_again(rig: Rig) -> None:
@@ -323,6 +325,55 @@ def test_outside_of_a_run_nobody_is_asked(rig: Rig) -> None:
 
     with pytest.raises(RuntimeError, match="outside of a run"):
         call_in_bluesky_event_loop(move())
+
+
+def test_people_and_controllers_mix_in_one_profile(home: Path) -> None:
+    wires = ScpiRig()
+    wires.start()
+    try:
+        content = wires.profile().model_dump(mode="json", exclude_none=True)
+        content["detectors"]["eye"] = {"signals": {"shade": None}}
+        content["devices"]["eye"] = {"protocol": "manual"}
+        content["axes"]["filter"] = {"allowed": ["red", "blue"]}
+        content["devices"]["filter"] = {"protocol": "manual"}
+        content["outcomes"]["shade"] = {"signal": "shade"}
+        profile = Profile.model_validate(content)
+        place = InstrumentPlace.of(profile.name, home)
+        station = Station(place)
+        with run_engine() as engine:
+            devices = connect_profile(profile, place)
+            try:
+                assert devices.prepare_run is not None
+                devices.prepare_run(RunContext("intent-1", "c.1", 1, 1, 1))
+                axes = {name: LimitedAxis(axis, profile.limits()[name]) for name, axis in devices.axes.items()}
+                plan = measure(axes, devices.detectors, {"stage": 1.5, "filter": "red"}, 1, 0.0, {})
+                documents: list[tuple[str, dict[str, Any]]] = []
+                thread = threading.Thread(
+                    target=lambda: engine(plan, lambda *pair: documents.append(pair)), daemon=True
+                )
+                thread.start()
+                for answer in ({"filter": "red"}, {"shade": "3"}):
+
+                    def is_asked(names: frozenset[str] = frozenset(answer)) -> bool:
+                        sheet = station.sheet()
+                        found = [] if sheet is None else sheet.questions
+                        return any(one.device in names or names & set(getattr(one, "signals", {})) for one in found)
+
+                    until(is_asked)
+                    sheet = station.sheet()
+                    assert sheet is not None
+                    for one in entries.entered(sheet.questions, answer, "anna"):
+                        station.give(one)
+                thread.join(60)
+                [event] = [document["data"] for name, document in documents if name == "event"]
+            finally:
+                devices.close()
+        assert event["shade"] == 3.0
+        assert event["filter"] == "red"
+        assert event["stage"] == pytest.approx(1.5, abs=0.01)
+        assert [target for _, target in wires.plant.moves] == [1.5]
+    finally:
+        wires.close()
 
 
 @given(
