@@ -209,6 +209,7 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
         ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{time}"),
         ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
         ("approval", "each experiment" if spec.policy.autonomy == "approve_each" else "granted within the limits"),
+        *([("each run", _needs(spec))] if spec.consumables or spec.sample or spec.devices else []),
         ("seed", str(spec.seed)),
     ]
     return spec, summary
@@ -217,6 +218,17 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
 NoWaitOption = Annotated[
     bool, typer.Option("--no-wait", help="Fail if somebody else is using the instrument, instead of waiting.")
 ]
+
+
+def _needs(spec: Spec) -> str:
+    """Say what a run uses up and needs to itself."""
+    from athanor.console import wording
+
+    uses = [
+        f"{name} {wording.number(item.amount)} {item.unit or ''}".rstrip() for name, item in spec.consumables.items()
+    ]
+    alone = [f"sample {spec.sample}"] if spec.sample else []
+    return "; ".join([", ".join(uses)] * bool(uses) + alone + [f"{device} to itself" for device in spec.devices])
 
 
 def run(

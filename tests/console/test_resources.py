@@ -98,6 +98,15 @@ def test_a_stock_is_begun_refilled_and_corrected(home: Path, capsys: pytest.Capt
         assert code == code_ and said in err, (words, err)
 
 
+def test_check_says_what_each_run_uses(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.yaml"
+    text = laboratory.load("snar-flow").campaign_file().read_text()  # type: ignore[attr-defined]
+    needs = "consumables: {ethanol: 5 mL, catalyst: {amount: 0.2 * residence_time, unit: mg}, vial: 1}\n"
+    file.write_text(f"{text}\n{needs}sample: w1\ndevices: [oven]\n")
+    said = told(capsys, "check", str(file))["summary"]["each run"]
+    assert said == "ethanol 5 mL, catalyst 0.2 * residence_time mg, vial 1; sample w1; oven to itself"
+
+
 def test_a_stock_that_runs_low_is_shown_wherever_the_campaign_is(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
