@@ -9,6 +9,7 @@ BENCHMARKS = {
     "reference_optima": "the reference optimum of every laboratory, recomputed and compared with the documented one",
     "campaigns": "40-experiment campaigns over 20 seeds on the full stack, beside a random baseline",
     "wrong_hypothesis": "what a reasoner that is always wrong costs, in experiments to target",
+    "kill_matrix": "200 SIGKILLs of campaign, worker, recovery process, controller: what was lost, repeated, not told",
 }
 
 
