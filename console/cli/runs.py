@@ -122,11 +122,9 @@ def worker_of(place: InstrumentPlace) -> Iterator[Client]:
         client.close()
 
 
-def await_state(
-    client: Client, is_there: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_S
-) -> dict[str, Any]:
-    """What the worker says as soon as it is as wanted, or after so many seconds."""
-    deadline = time.monotonic() + seconds
+def await_state(client: Client, is_there: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What the worker says as soon as it is as wanted, or after `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         facts = client.call("status")
         if is_there(facts) or time.monotonic() > deadline:
