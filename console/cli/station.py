@@ -71,7 +71,7 @@ def station(
         given = _answer(found, texts, csv, done, cannot, who, note)
         if json:
             output.emit({"instrument": found.name, "answered": [one.model_dump(mode="json") for one in given]})
-        _say_taken(found, given)
+        _say_taken(found, given, ledger)
         return
     sheet = found.sheet()
     if json:
@@ -184,7 +184,7 @@ def await_taken(found: Station, given: Sequence[Answer], pause: Callable[[float]
         pause(LOOK_S)
 
 
-def _say_taken(found: Station, given: Sequence[Answer]) -> None:
+def _say_taken(found: Station, given: Sequence[Answer], ledger: str | None) -> None:
     """Say what became of the answers."""
     names = ", ".join(dict.fromkeys(one.device for one in given))
     what = {"done": "set", "enter": "entered", "cannot": "cannot be done"}[given[0].verb]
@@ -196,7 +196,7 @@ def _say_taken(found: Station, given: Sequence[Answer]) -> None:
             output.say(asking.page(found, sheet))
         return
     if why == "gone":
-        output.say(kept(found, given))
+        output.say(kept(found, given, ledger))
         return
     if why == "slow":
         output.say(f"[warn]■[/] {output.plain(names)}: kept; the worker has not taken it yet.")
@@ -206,15 +206,15 @@ def _say_taken(found: Station, given: Sequence[Answer]) -> None:
     raise Refused(f"Refused, and still asked for: {why}")
 
 
-def kept(found: Station, given: Sequence[Answer]) -> str:
-    """What to say of an answer whose worker is gone."""
+def kept(found: Station, given: Sequence[Answer], ledger: str | None = None) -> str:
+    """What to say of an answer whose worker is gone; `ledger` as it was given to the command."""
     sheet = found.sheet()
     assert sheet is not None
     experiment = sheet.run.experiment
     words = [f"--outcomes={name}={text}" for name, text in _outcomes(found, sheet).items()]
     reason = f"entered at the station by {given[0].by}"
-    typed = context.command("reconcile", experiment, "--as", "completed", *words, "--reason", reason)
-    plain = context.command("reconcile", experiment)
+    typed = context.command("reconcile", experiment, "--as", "completed", *words, "--reason", reason, ledger=ledger)
+    plain = context.command("reconcile", experiment, ledger=ledger)
     return (
         f"[warn]■[/] Kept. But the worker that asked is gone, and nobody saw the end of {output.plain(experiment)}. "
         + (f"If it was done as asked:\n  [command]{output.plain(typed)}[/]" if words else "Say what became of it:")

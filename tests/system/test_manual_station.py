@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "manual-bench"
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what
@@ -43,6 +43,7 @@ class Person:
         self.ledger = ledger
         self.station = Station(instrument_place(ledger.campaign(campaign), ledger))
         self.told: list[str] = []
+        self.driving: subprocess.Popen[str] | None = None
 
     def types(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "athanor.console", *words]
@@ -54,6 +55,8 @@ class Person:
         """Wait until a whole sheet of that kind is asked for an experiment."""
 
         def look() -> Sheet | None:
+            if self.driving is not None and self.driving.poll() is not None:
+                raise AssertionError(f"the campaign's process has ended: {self.driving.communicate()}")
             sheet = self.station.sheet()
             if sheet is None or sheet.run.experiment != experiment or self.station.standing(sheet) != "waiting":
                 return None
@@ -105,7 +108,7 @@ def drive(bench: Any) -> Any:
 def test_a_whole_campaign_by_hand(bench: Any, drive: Any, tmp_path: Path) -> None:
     campaign = begun(bench, tmp_path)
     ledger, person = bench.ledger, Person(bench.ledger, campaign)
-    driving = drive(campaign)
+    driving = person.driving = drive(campaign)
 
     # A wrong entry is refused with its reason, and asked for again.
     first = f"{campaign}.1"
@@ -142,14 +145,14 @@ def test_a_whole_campaign_by_hand(bench: Any, drive: Any, tmp_path: Path) -> Non
     assert late.returncode == 0
     assert f"reconcile {third} --as completed --outcomes=activity=20.25" in late.stderr
     assert person.answers("--enter", "activity=30", "blank=0.05").returncode == 1  # it is answered
-    assert driving.communicate(timeout=120)[0].strip() == "paused"
+    assert driving.communicate(timeout=240)[0].strip() == "paused"
     assert ledger.experiment(third).state == "in_doubt"
     words = ["--as", "completed", "--outcomes=activity=20.25", "--reason", "entered at the station by ben"]
     settled = person.types("reconcile", third, *words, "--no-connect", "--ledger", str(ledger.path))
     assert settled.returncode == 0, settled.stderr
 
     # The rest, with a file for one of them.
-    driving = drive(campaign)
+    driving = person.driving = drive(campaign)
     person.does(f"{campaign}.4", 14.0)
     person.asked("set", f"{campaign}.5")
     assert person.answers("--done").returncode == 0
@@ -158,7 +161,7 @@ def test_a_whole_campaign_by_hand(bench: Any, drive: Any, tmp_path: Path) -> Non
     plate.write_text("well,activity [U/mL],blank\nA1,15.5,0.04\n")
     assert person.answers("--csv", str(plate)).returncode == 0
     person.does(f"{campaign}.6", 16.0)
-    out, err = driving.communicate(timeout=180)
+    out, err = driving.communicate(timeout=240)
     assert out.strip() == "succeeded", err
 
     states = {e.ordinal: e.state for e in ledger.experiments(campaign)}
@@ -194,7 +197,7 @@ def test_a_measurement_beside_the_campaign_reaches_the_planner_that_runs(
 ) -> None:
     campaign = begun(bench, tmp_path, experiments=2)
     ledger, person = bench.ledger, Person(bench.ledger, campaign)
-    driving = drive(campaign)
+    driving = person.driving = drive(campaign)
     person.asked("set", f"{campaign}.1")
     point = ["ph=7", "temperature=37", "buffer=tris"]
     words = ["observe", campaign, "--values", *point, "--outcomes", "activity=44", "--sem", "activity=0.5"]
@@ -202,7 +205,7 @@ def test_a_measurement_beside_the_campaign_reaches_the_planner_that_runs(
     assert done.returncode == 0, done.stderr
     for number in range(1, 3):
         person.does(f"{campaign}.{number}", 10.0 + number)
-    out, err = driving.communicate(timeout=180)
+    out, err = driving.communicate(timeout=240)
     assert out.strip() == "succeeded", err
     assert len(ledger.experiments(campaign)) == 2  # it used none of the budget
     assert [o.source for o in ledger.observations(campaign)] == ["operator", *["planner"] * 2]
