@@ -18,13 +18,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "instruments"))
 
-from rig import Rig, make_rig_fixture, rig_fixture, slow, start  # noqa: F401 - fixtures
+from rig import Rig, make_rig_fixture, rig_fixture, start  # noqa: F401 - fixtures
 from rig import until as within
 
 from athanor.console.cli.app import run
 from athanor.governance.orders import Orders
 from athanor.instruments.executor import LocalExecutor
-from athanor.instruments.laboratory import load
+from athanor.instruments.laboratory import InstrumentUnavailable, load
 from athanor.instruments.latch import Latch
 from athanor.instruments.profile import Profile
 from athanor.instruments.takeover import TakeOver
@@ -80,8 +80,17 @@ def give(client: Client, what: Order) -> str:
     return ""
 
 
+def is_there(executor: LocalExecutor) -> bool:
+    """Whether its worker could be had: one that gets no time for a second looks as if it hung."""
+    try:
+        executor.ensure()
+    except InstrumentUnavailable:
+        return False
+    return True
+
+
 def client_of(executor: LocalExecutor) -> Client:
-    executor.ensure()
+    until(lambda: is_there(executor))
     # On a busy machine the recovery process may take longer than anybody waits for it.
     until(lambda: (status := executor.status()) is not None and status["recovery"] is None)
     assert executor._client is not None
@@ -248,7 +257,8 @@ def halted(rig: Rig, below: float = 110.0) -> float:
 
 
 def test_stop_all_halts_it(make_rig: Callable[..., Rig], capsys: pytest.CaptureFixture[str]) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     thread = moving(rig, executor)
     assert run(["stop-all", "--reason", "smoke"]) == 0
@@ -261,7 +271,8 @@ def test_stop_all_halts_it(make_rig: Callable[..., Rig], capsys: pytest.CaptureF
 
 
 def test_nobody_else_moves_meanwhile(make_rig: Callable[..., Rig], capsys: pytest.CaptureFixture[str]) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     thread = moving(rig, executor)
     tenure = TakeOver(rig.place).read().tenure
@@ -281,7 +292,8 @@ def test_nobody_else_moves_meanwhile(make_rig: Callable[..., Rig], capsys: pytes
 def test_an_emergency_release_halts_it(
     make_rig: Callable[..., Rig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     thread = moving(rig, executor)
     monkeypatch.setenv("LOGNAME", "grace")
@@ -293,7 +305,8 @@ def test_an_emergency_release_halts_it(
 
 
 def test_it_does_not_begin_while_a_run_is_in_hand(make_rig: Callable[..., Rig]) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     intent = start(rig, executor)
     tenure = take(rig)
@@ -305,7 +318,8 @@ def test_it_does_not_begin_while_a_run_is_in_hand(make_rig: Callable[..., Rig]) 
 
 
 def test_when_the_console_dies_the_axis_is_halted(make_rig: Callable[..., Rig]) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     take(rig)
     command = [sys.executable, "-m", "athanor.console", "move", NAME, "temperature", "110", "--yes"]
@@ -322,7 +336,8 @@ def test_when_the_console_dies_the_axis_is_halted(make_rig: Callable[..., Rig]) 
 
 
 def test_when_the_worker_dies_the_axis_is_halted(make_rig: Callable[..., Rig]) -> None:
-    rig, executor = slow(make_rig)
+    rig = make_rig(time_scale=1.0)
+    executor = rig.executor()
     client_of(executor)
     take(rig)
     command = [sys.executable, "-m", "athanor.console", "move", NAME, "temperature", "110", "--yes"]

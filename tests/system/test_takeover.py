@@ -24,6 +24,7 @@ from rig import until as within
 from athanor.console.cli.app import run
 from athanor.governance.orders import Orders
 from athanor.instruments.executor import LocalExecutor, Refused
+from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.takeover import HELD, UNKNOWN, TakeOver
 from athanor.memory.records import Intent
 
@@ -66,10 +67,19 @@ def take(rig: Rig, seconds: float = 600.0, person: str = "ada") -> None:
     )
 
 
+def is_there(executor: LocalExecutor) -> bool:
+    """Whether its worker could be had: one that gets no time for a second looks as if it hung."""
+    try:
+        executor.ensure()
+    except InstrumentUnavailable:
+        return False
+    return True
+
+
 def ready(rig: Rig, campaign: str | None = None) -> LocalExecutor:
     """A worker with its recovery process, which on a busy machine may take longer than anybody waits for it."""
     executor = rig.executor(campaign)
-    executor.ensure()
+    until(lambda: is_there(executor))
     until(lambda: (status := executor.status()) is not None and status["recovery"] is None)
     return executor
 
