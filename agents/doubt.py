@@ -183,7 +183,8 @@ def places_of(ledger: Ledger, campaigns: Iterable[Campaign]) -> dict[str, Instru
 
 def connect(ledger: Ledger, campaign: Campaign) -> str | None:
     """Have a campaign's instrument connected, so that it can say where it stands; why it cannot be, or None."""
-    from athanor.instruments.executor import LocalExecutor, Refused, WorkerLost
+    from athanor.instruments.executor import Refused, WorkerLost
+    from athanor.instruments.executors import executor_for
     from athanor.instruments.laboratory import InstrumentUnavailable
     from athanor.instruments.standing import positions
     from athanor.memory import places
@@ -197,7 +198,7 @@ def connect(ledger: Ledger, campaign: Campaign) -> str | None:
     try:
         profile = profile_of(campaign)
         options = Spec.model_validate(campaign.spec).laboratory.options
-        executor = LocalExecutor(profile, options, place, ledger.url, places.keys_dir() / "gate.pub")
+        executor = executor_for(profile, options, place, ledger.url, places.keys_dir() / "gate.pub")
         try:
             executor.ensure()
         finally:

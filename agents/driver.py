@@ -110,7 +110,7 @@ def _pause_after(context: Context, error: BaseException) -> None:
 def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any, wait: bool) -> Iterator[Context]:
     """Hold the campaign and, unless it is to wait for it, its instrument while they are driven."""
     from athanor.agents.reasoners import LanguageModelReasoner, make_reasoner
-    from athanor.instruments.executor import LocalExecutor
+    from athanor.instruments.executors import executor_for
     from athanor.memory.errors import LeaseHeld
 
     _, profile = resolve(spec)
@@ -129,7 +129,7 @@ def _driving(ledger: Ledger, campaign: Campaign, spec: Spec, planner: Any, wait:
         if not wait and campaign.requested != "cancel":
             ledger.release_lease(lease)
             raise CampaignBusy(f"instrument {place.name} is in use: {held}") from held
-    executor = LocalExecutor(
+    executor = executor_for(
         profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub", campaign.id
     )
     context = Context(
@@ -338,10 +338,10 @@ def shut_down_laboratory(ledger: Ledger, campaign_id: str) -> None:
     campaign = ledger.campaign(campaign_id)
     if not campaign.simulated:
         return
-    from athanor.instruments.executor import LocalExecutor
+    from athanor.instruments.executors import executor_for
 
     spec = Spec.model_validate(campaign.spec)
     _, profile = resolve(spec)
     place = instrument_place(campaign, ledger)
-    executor = LocalExecutor(profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub")
+    executor = executor_for(profile, spec.laboratory.options, place, ledger.url, places.keys_dir() / "gate.pub")
     executor.shutdown()

@@ -15,7 +15,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from bluesky.run_engine import RunEngine, RunEngineInterrupted, TransitionError
@@ -25,40 +24,19 @@ from athanor.instruments import by_hand, live
 from athanor.instruments.by_hand import HandMove
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.interlocks import Interlocks
-from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
+from athanor.instruments.jobs import Job, plan_of
+from athanor.instruments.laboratory import Devices, InstrumentLost
 from athanor.instruments.limits import LimitedAxis, LimitViolation, SetRefused
-from athanor.instruments.plans import RunStopped, describe, measure
+from athanor.instruments.plans import Plan, RunStopped, describe
 from athanor.instruments.profile import Profile
 from athanor.instruments.safeguards import Safeguards
 from athanor.instruments.sentry import Sentry
-from athanor.instruments.spool import Ending, RunSpool, SpoolFailed, outcome_of
+from athanor.instruments.spool import Ending, SpoolFailed, outcome_of
 from athanor.instruments.words import LOST, Refused
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 2.0
-MARGIN_S = 1.0
-
-
-@dataclass
-class Job:
-    """One experiment on its way through the RunEngine."""
-
-    context: RunContext
-    values: Mapping[str, float | int | str]
-    metadata: Mapping[str, Any]
-    spool: RunSpool
-    on_document: Callable[[Job, str, str, int], None]
-    on_end: Callable[[Job, Ending], None]
-    ends: str | None = None
-    """Why it is to end before its time."""
-    lost: str | None = None
-    wants_pause: bool = False
-    is_pausing: bool = False
-    """The plan is about to pause the RunEngine: until it has, an abort is left to the RunEngine's own thread."""
-    bounds: list[tuple[str, str]] = field(default_factory=list)
-    """Its start and stop documents, as far as they are spooled."""
-    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Engine:
@@ -85,9 +63,12 @@ class Engine:
         self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._aborts = 0
         self.state = "idle"
-        self.RE = RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
+        self.RE = self._make()
         self.RE.subscribe(self._take)
         threading.Thread(target=self._work, name="run-engine", daemon=True).start()
+
+    def _make(self) -> RunEngine:
+        return RunEngine({}, context_managers=[], during_task=DuringTask(), call_returns_result=True)
 
     def attach(self, devices: Devices) -> None:
         """Use these devices; every set goes through the axis's limits, interlocks and the gate. Raises `Refused`."""
@@ -333,22 +314,11 @@ class Engine:
             return Ending("aborted", job.ends)
         return Ending("failed", describe(failure) if failure is not None else "the run has no stop document")
 
+    def _plan(self, job: Job) -> Plan:
+        return plan_of(job, self._profile, self._axes, self._devices.detectors, lambda: self._begin_pause(job))
+
     def _call(self, job: Job) -> None:
-        profile = self._profile
-        plan = measure(
-            self._axes,
-            self._devices.detectors,
-            job.values,
-            job.context.replicates,
-            max(profile.axes[name].settle_s for name in job.values),
-            job.metadata,
-            tolerances={name: axis.tolerance for name, axis in profile.axes.items()},
-            # A little longer than the devices' own, whose messages say more.
-            move_timeout=MARGIN_S + max(profile.axes[name].longest_move_s for name in job.values),
-            read_timeout=MARGIN_S + max(detector.timeout_s for detector in profile.detectors.values()),
-            wants_pause=lambda: job.wants_pause,
-            begins_pause=lambda: self._begin_pause(job),
-        )
+        plan = self._plan(job)
         step: Callable[[], Any] = lambda: self.RE(plan)  # noqa: E731 - the next thing to do with the RunEngine
         while True:
             try:

@@ -84,15 +84,19 @@ class Requests:
 
     def _hold(self, connection: Connection, campaign: str) -> None:
         """Let the other side hold the instrument for a campaign while it is connected. Raises `Refused`."""
-        worker = self._worker
         with self._holding:
-            for other in worker.server.connections:
-                if other is not connection and other.campaign not in (None, campaign):
-                    raise Refused("instrument.busy", f"{worker.place.name} is held by campaign {other.campaign}")
-            job = worker.engine.job if worker.engine is not None else None
-            if job is not None and job.spool.header.campaign != campaign:
-                raise Refused("instrument.busy", f"{worker.place.name} runs {job.context.experiment}")
+            self._check_free(campaign, connection)
             connection.campaign = campaign
+
+    def _check_free(self, campaign: str, connection: Connection | None = None) -> None:
+        """Raises `Refused` when another connection holds the instrument, or it runs something, for another campaign."""
+        worker = self._worker
+        for other in worker.server.connections:
+            if other is not connection and other.campaign not in (None, campaign):
+                raise Refused("instrument.busy", f"{worker.place.name} is held by campaign {other.campaign}")
+        job = worker.engine.job if worker.engine is not None else None
+        if job is not None and job.spool.header.campaign != campaign:
+            raise Refused("instrument.busy", f"{worker.place.name} runs {job.context.experiment}")
 
     def _abort(self, _: Connection, message: Message) -> Message:
         worker = self._worker
@@ -162,25 +166,46 @@ class Requests:
 
     def _dispatch(self, connection: Connection, message: Message) -> None:
         worker = self._worker
-        intent, epoch = message.get("intent"), message.get("epoch")
-        if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
-            raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
+        intent, epoch = intent_and_epoch(message)
+        if worker.queue is not None:
+            raise Refused("dispatch.queue", f"experiments of {worker.place.name} go through {worker.queue}")
         aborts = self._ready().count_aborts()
-        dispatcher = worker.dispatcher
-        assert dispatcher is not None
+        mark = self._count()
+        self._later(
+            connection,
+            message,
+            lambda: {"started": self._begin(intent, epoch, aborts, lambda name: self._hold(connection, name))},
+            lambda: self._preparing.discard(mark),
+        )
 
-        def work() -> Message:
-            self._refuse_if_taken_over()
-            if worker.is_parked:
-                raise Refused("worker.parked", f"{worker.place.name} is parked")
-            if worker.recovery.missing is not None:
-                raise Refused("recovery.missing", worker.recovery.missing)
-            return {"started": dispatcher.dispatch(intent, epoch, aborts, lambda name: self._hold(connection, name))}
+    def dispatch(self, message: Message) -> str:
+        """Start an experiment that was handed over in another way than on the socket; its id. Waits.
 
+        Raises `Refused`; nothing was moved.
+        """
+        intent, epoch = intent_and_epoch(message)
+        aborts = self._ready().count_aborts()
+        mark = self._count()
+        try:
+            return self._begin(intent, epoch, aborts, self._check_free)
+        finally:
+            self._preparing.discard(mark)
+
+    def _count(self) -> object:
         # Counted before it looks for a take-over: who takes over and then finds nothing counted has nothing to fear.
         mark = object()
         self._preparing.add(mark)
-        self._later(connection, message, work, lambda: self._preparing.discard(mark))
+        return mark
+
+    def _begin(self, intent: str, epoch: int, aborts: int, hold: Callable[[str], None]) -> str:
+        worker = self._worker
+        assert worker.dispatcher is not None
+        self._refuse_if_taken_over()
+        if worker.is_parked:
+            raise Refused("worker.parked", f"{worker.place.name} is parked")
+        if worker.recovery.missing is not None:
+            raise Refused("recovery.missing", worker.recovery.missing)
+        return worker.dispatcher.dispatch(intent, epoch, aborts, hold)
 
     def _move(self, connection: Connection, message: Message) -> None:
         from athanor.memory.orders import Order
@@ -228,6 +253,14 @@ class Requests:
                 connection.send(refusal(identity, Refused("worker.error", f"{type(error).__name__}: {error}")))
 
         threading.Thread(target=answer, name=what, daemon=True).start()
+
+
+def intent_and_epoch(message: Message) -> tuple[str, int]:
+    """What a request to run an experiment must name. Raises `Refused`."""
+    intent, epoch = message.get("intent"), message.get("epoch")
+    if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
+        raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
+    return intent, epoch
 
 
 def _name(message: Message) -> str | None:

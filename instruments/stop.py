@@ -41,6 +41,8 @@ REPORT_S = 6.0
 GRACE_S = 0.5
 START_S = 20.0
 """A new recovery process has to load and connect; only a doubly broken instrument waits for that."""
+WORKERS = ("athanor.instruments.worker", "bluesky_queueserver", "start-re-manager")
+"""What stands in the command of a process that can be a worker: our own, or one of a queue's manager."""
 STOPPED, NOT_CONFIRMED, NOTHING_RUNNING = 0, 1, 3
 
 
@@ -201,7 +203,7 @@ class _Stop:
             ).stdout
         except (OSError, ValueError, IndexError, subprocess.TimeoutExpired):
             return None
-        return Worker(pid) if "athanor.instruments.worker" in command else None
+        return Worker(pid) if any(name in command for name in WORKERS) else None
 
     def _ends_with_its_controller(self) -> bool:
         """Whether it is a simulation in a process of this place; one on a line has its process elsewhere."""

@@ -16,9 +16,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from athanor.instruments.config import Config, settle_control_layer, take_lock
 from athanor.instruments.deadlines import spawn
@@ -51,6 +52,9 @@ LEAVE_S = 5.0
 
 class Worker:
     """The process: control threads that never wait for the RunEngine or the ledger, and everything they hold."""
+
+    queue: str | None = None
+    """Through what else experiments come, when it is not this worker's socket."""
 
     def __init__(self, place: InstrumentPlace, ledger_url: str, gate_key: Path) -> None:
         self.place = place
@@ -96,14 +100,13 @@ class Worker:
         warm.result()
         from athanor.instruments.by_hand import ByHand
         from athanor.instruments.dispatch import Dispatcher
-        from athanor.instruments.engine import Engine
         from athanor.instruments.takeover import TakeOver
         from athanor.instruments.writer import Writer
         from athanor.memory.signing import load_public
 
         public = load_public(self._gate_key)
         self.takeover = TakeOver(self.place, public)
-        self.engine = Engine(self.profile, self._on_engine, self.latched, self.safeguards)
+        self.engine = self._make_engine(self._on_engine)
         self._devices = self._laboratory.connect(self.place, self.config.options)
         self.engine.attach(self._devices)
         backlog = Backlog()
@@ -115,6 +118,11 @@ class Worker:
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self.set_state("parked" if self.is_parked else "idle")
+
+    def _make_engine(self, on_state: Callable[[str], None]) -> Engine:
+        from athanor.instruments.engine import Engine
+
+        return Engine(self.profile, on_state, self.latched, self.safeguards)
 
     def serve(self, idle_s: float | None, lock: int) -> None:
         """Serve until told to end, or the hardware or the instrument's folder is gone.
@@ -245,6 +253,44 @@ class Worker:
         self.ending.set()
 
 
+W = TypeVar("W", bound=Worker)
+
+
+def begin(kind: type[W], place: InstrumentPlace, ledger_url: str, gate_key: Path) -> W:
+    """Make this process the worker of an instrument, whose lock it holds, and connect everything.
+
+    Raises whatever makes the instrument unusable, after a note beside the lock has said so to who waits for it.
+    """
+    place.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (place.sockets / "worker.pid").write_text(f"{os.getpid()}\n")
+    (place.sockets / "place.json").write_text(json.dumps({"name": place.name, "directory": str(place.directory)}))
+    exit_note = place.directory / "worker.exit"
+    exit_note.unlink(missing_ok=True)
+    try:
+        worker = kind(place, ledger_url, gate_key)
+        signal.signal(signal.SIGTERM, lambda *_: worker.ending.set())
+        worker.open()
+    except Exception as error:
+        log.exception("the worker could not start")
+        remedy = error.remedy if isinstance(error, InstrumentUnavailable) else f"see {place.directory / 'worker.log'}"
+        detail = error.detail if isinstance(error, InstrumentUnavailable) else f"{type(error).__name__}: {error}"
+        exit_note.write_text(json.dumps({"detail": detail, "remedy": remedy}))
+        (place.sockets / "worker.sock").unlink(missing_ok=True)
+        raise
+    return worker
+
+
+def end(worker: Worker) -> None:
+    """Leave, and end this process."""
+    try:
+        worker.leave()
+    except Exception:
+        log.exception("the worker did not leave in good order")
+    (worker.place.sockets / "worker.pid").unlink(missing_ok=True)
+    logging.shutdown()
+    os._exit(0)  # A thread may be stuck in a driver for ever, and the lock must go.
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the worker of one instrument; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m athanor.instruments.worker", description=__doc__)
@@ -265,31 +311,14 @@ def main(argv: list[str] | None = None) -> int:
         return 3
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C is for the campaign, not for the instrument
-    place.sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (place.sockets / "worker.pid").write_text(f"{os.getpid()}\n")
-    (place.sockets / "place.json").write_text(json.dumps({"name": place.name, "directory": str(place.directory)}))
-    exit_note = place.directory / "worker.exit"
-    exit_note.unlink(missing_ok=True)
     try:
-        worker = Worker(place, args.ledger, args.gate_key)
-        signal.signal(signal.SIGTERM, lambda *_: worker.ending.set())
-        worker.open()
-    except Exception as error:
-        log.exception("the worker could not start")
-        remedy = error.remedy if isinstance(error, InstrumentUnavailable) else f"see {place.directory / 'worker.log'}"
-        detail = error.detail if isinstance(error, InstrumentUnavailable) else f"{type(error).__name__}: {error}"
-        exit_note.write_text(json.dumps({"detail": detail, "remedy": remedy}))
-        (place.sockets / "worker.sock").unlink(missing_ok=True)
+        worker = begin(Worker, place, args.ledger, args.gate_key)
+    except Exception:  # noqa: BLE001 - noted and logged where it came from
         os._exit(1)
     idle_s = float(os.environ.get("ATHANOR_WORKER_IDLE_S", "600")) if worker.profile.simulated else None
     worker.serve(idle_s, lock)
-    try:
-        worker.leave()
-    except Exception:
-        log.exception("the worker did not leave in good order")
-    (place.sockets / "worker.pid").unlink(missing_ok=True)
-    logging.shutdown()
-    os._exit(0)  # A thread may be stuck in a driver for ever, and the lock must go.
+    end(worker)
+    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from athanor.console.cli import context, output
+from athanor.console.cli import context, output, queueing
 from athanor.console.cli.failures import Refused
 from athanor.console.cli.safety import known_places
 
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     )
     group.command("check")(check)
     group.command("writes")(writes)
+    group.add_typer(queueing.group(), name="queueserver")
     app.add_typer(group, name="instruments", rich_help_panel=PANEL)
 
 
@@ -51,7 +52,7 @@ def check(
     from athanor.console.cli import check_report
     from athanor.instruments.checking import Check
 
-    sight, place, options = _subject(profile, ledger)
+    sight, place, options = subject(profile, ledger)
     must_ask = exercise and not yes and sight.parts is not None
     if must_ask and (json or not typer.confirm(_announce(sight.parts), err=True)):
         raise Refused("Nothing was moved", "Without --exercise it is only looked at; --yes answers in advance.")
@@ -81,7 +82,7 @@ def _announce(parts: Profile | None) -> str:
     )
 
 
-def _subject(text: str, ledger: str | None) -> tuple[Sight, InstrumentPlace, dict[str, Any]]:
+def subject(text: str, ledger: str | None) -> tuple[Sight, InstrumentPlace, dict[str, Any]]:
     """What is to be checked: a file, an instrument that has run here, or a laboratory. Raises `Refused`."""
     from athanor.instruments.config import Config
     from athanor.instruments.laboratory import load, names

@@ -115,7 +115,7 @@ def _confirm(
 
 def _worker(place: InstrumentPlace, config: Config, ledger: Ledger) -> Client:
     """The line to the instrument's worker, which is started if there is none. Raises `Refused` when it hangs."""
-    from athanor.instruments.executor import LocalExecutor
+    from athanor.instruments.executors import executor_for
     from athanor.instruments.wire import Client, WorkerLost
     from athanor.memory import places
 
@@ -126,7 +126,7 @@ def _worker(place: InstrumentPlace, config: Config, ledger: Ledger) -> Client:
             if error.hung or attempt:
                 stop = context.command("stop-all", "--instrument", place.name)
                 raise Refused(f"The worker of {place.name} does not answer: {error}", f"End it: {stop}") from error
-        executor = LocalExecutor(config.profile, config.options, place, ledger.url, places.keys_dir() / "gate.pub")
+        executor = executor_for(config.profile, config.options, place, ledger.url, places.keys_dir() / "gate.pub")
         try:
             executor.ensure()
         finally:

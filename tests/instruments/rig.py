@@ -17,6 +17,7 @@ import pytest
 
 from athanor.governance.gate import Gate
 from athanor.instruments.executor import LocalExecutor
+from athanor.instruments.executors import executor_for
 from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.memory.canonical import canonical, parse
@@ -50,7 +51,7 @@ class Rig:
 
     def executor(self, campaign: str | None = None, options: Mapping[str, Any] | None = None) -> LocalExecutor:
         profile = load(self.laboratory).profile()
-        executor = LocalExecutor(
+        executor = executor_for(
             profile,
             self.options if options is None else options,
             self.place,
@@ -145,8 +146,9 @@ def new_campaign(ledger: Ledger, name: str, laboratory: str = "snar-flow", **cha
     return campaign
 
 
-@pytest.fixture(name="make_rig")
-def make_rig_fixture(home: Path) -> Iterator[Callable[..., Rig]]:
+@contextlib.contextmanager
+def rig_maker(home: Path) -> Iterator[Callable[..., Rig]]:
+    """Makes rigs, and lets go of them at the end."""
     rigs: list[Rig] = []
 
     def make(laboratory: str = "snar-flow", **options: Any) -> Rig:
@@ -160,11 +162,19 @@ def make_rig_fixture(home: Path) -> Iterator[Callable[..., Rig]]:
         rigs.append(rig)
         return rig
 
-    yield make
-    for rig in rigs:
-        for executor in rig.executors:
-            executor.close()
-        rig.ledger.close()
+    try:
+        yield make
+    finally:
+        for rig in rigs:
+            for executor in rig.executors:
+                executor.close()
+            rig.ledger.close()
+
+
+@pytest.fixture(name="make_rig")
+def make_rig_fixture(home: Path) -> Iterator[Callable[..., Rig]]:
+    with rig_maker(home) as make:
+        yield make
 
 
 @pytest.fixture(name="rig")
