@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents import references, watch
 from athanor.agents.book import Book
 from athanor.agents.fitting import check_limits
 from athanor.memory.records import (
@@ -140,7 +141,7 @@ class Context:
         items: list[dict[str, Any]] = []
         seen: set[str] = set()
         experiments = {e.id: e for e in self.experiments()}
-        for observation in self.observations():
+        for observation in references.without(self.experiments(), self.observations()):
             experiment = experiments.get(observation.experiment_id or "")
             if observation.experiment_id:
                 seen.add(observation.experiment_id)
@@ -153,6 +154,8 @@ class Context:
                 }
             )
         for experiment in experiments.values():
+            if experiment.purpose == references.PURPOSE:
+                continue
             if experiment.id in seen or experiment.state in ("withdrawn", "superseded", "expired", "refused"):
                 continue
             items.append(
@@ -163,7 +166,7 @@ class Context:
                     "status": experiment.state,
                 }
             )
-        return items
+        return references.filled(watch.charts(self), items)
 
     def check_point(self, values: Mapping[str, Value], *, is_operators: bool = False) -> None:
         """Check a point against the problem (not an operator's: a person may leave it) and the instrument's limits.
@@ -299,7 +302,7 @@ class Context:
 
         if experiment.state not in ENDED or any(o.experiment_id == experiment.id for o in self.observations()):
             return
-        self.ledger.add_observation(observation(self.ledger, self.profile, experiment))
+        watch.store(self, experiment, observation(self.ledger, self.profile, experiment))
 
     def was_excused(self, moment: datetime) -> bool:
         """Whether a person resumed the campaign after `moment`, having seen the pause that followed."""

@@ -189,7 +189,7 @@ def _drive(context: Context, checkpoints: Path | None, on_wait: OnWait | None) -
     """Run the graph until it stops, waiting for people where it interrupts."""
     from langgraph.types import Command
 
-    from athanor.agents import doubt, graph
+    from athanor.agents import doubt, graph, watch
     from athanor.agents.nodes import Nodes
 
     ledger, campaign_id = context.ledger, context.id
@@ -213,7 +213,11 @@ def _drive(context: Context, checkpoints: Path | None, on_wait: OnWait | None) -
         return
     for experiment in ledger.experiments(campaign_id, states=ENDED):
         context.observe(experiment)
+    watch.review(context)
     if _was_cancelled(context):
+        return
+    if cause := watch.cause(context):
+        context.pause(cause)
         return
     file = checkpoints or context.place.directory / "checkpoints" / f"{campaign_id}.db"
     thread = f"{campaign_id}:{context.lease.epoch}"

@@ -174,8 +174,8 @@ class Inquiry:
     def _explored(self) -> int:
         """Points that were measured to explore, with outcomes."""
         c = self.context
-        confirm = {e.id for e in c.experiments() if e.purpose == "confirm"}
-        return sum(bool(o.outcomes) and o.experiment_id not in confirm for o in c.observations())
+        others = {e.id for e in c.experiments() if e.purpose in ("confirm", "reference")}
+        return sum(bool(o.outcomes) and o.experiment_id not in others for o in c.observations())
 
     def _is_due(self) -> bool:
         c = self.context

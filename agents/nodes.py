@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from athanor.agents import needs, stopping
+from athanor.agents import needs, references, stopping, watch
 from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
@@ -56,7 +56,7 @@ class Nodes:
     # -- one experiment ---------------------------------------------------------------------------------------------
 
     def plan(self, state: State) -> State:
-        """Put up the next experiment: an operator's first, then a registered test's, then the planner's."""
+        """Put up the next experiment: an operator's first, then a reference, a registered test's, the planner's."""
         c = self.context
         pending = [e for e in c.experiments() if e.state in OPEN]
         if pending:
@@ -64,7 +64,7 @@ class Nodes:
             return go(experiment=min(pending, key=lambda e: (e.state == "proposed", e.ordinal)).id)
         if c.spent() >= c.spec.budget.experiments:
             return {"route": "again", "experiment": ""}
-        experiment = self.inquiry.next_confirmation()
+        experiment = watch.next_reference(c) or self.inquiry.next_confirmation()
         if experiment is None:
             try:
                 experiment = self._suggest()
@@ -181,6 +181,8 @@ class Nodes:
             c.pause(doubt)
             return {"route": "stop"}
         c.observe(experiment)
+        if experiment.purpose == references.PURPOSE:
+            watch.review(c)
         return go()
 
     def test(self, state: State) -> State:
@@ -210,12 +212,15 @@ class Nodes:
         if cause := stopping.fault(c.experiments(), c.observations(), c.was_excused):
             c.pause(cause)
             return {"route": "stop"}
+        if cause := watch.cause(c):
+            c.pause(cause)
+            return {"route": "stop"}
         if any(e.state in OPEN for e in c.experiments()):
             return go()
         reason = stopping.finished(
             c.spec,
             c.problem,
-            c.observations(),
+            references.without(c.experiments(), c.observations()),
             spent=c.spent(),
             seconds=c.running_seconds(),
             is_settled=self.inquiry.is_settled(),

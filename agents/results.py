@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from athanor.agents.byhand import by_hand
@@ -9,6 +10,7 @@ from athanor.agents.spec import Spec
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
+    from athanor.memory.records import Observation
 
 
 def best(ledger: Ledger, campaign_id: str) -> list[dict[str, Any]]:
@@ -36,7 +38,7 @@ def best(ledger: Ledger, campaign_id: str) -> list[dict[str, Any]]:
             "outcomes": o.outcomes,
             "status": o.status,
         }
-        for o in observations
+        for o in newest(observations)
     ]
     planner = PlannerProcess()
     try:
@@ -52,6 +54,11 @@ def best(ledger: Ledger, campaign_id: str) -> list[dict[str, Any]]:
         planner.close()
     ledger.add_event(campaign_id, "best", {"observations": len(observations), "best": found})
     return found
+
+
+def newest(observations: Sequence[Observation]) -> list[Observation]:
+    """The newest revision of each observation, in the order of their first."""
+    return list({o.experiment_id or o.id: o for o in observations}.values())
 
 
 def results(ledger: Ledger, campaign_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from athanor.agents.reference_spec import ReferenceSpec, check_reference
 from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
 from athanor.planners.problem import (
@@ -230,6 +231,7 @@ class Spec(_Strict):
     hypotheses: HypothesesSpec = HypothesesSpec()
     policy: PolicySpec = PolicySpec()
     stop: StopSpec = StopSpec()
+    reference: ReferenceSpec | None = None
     consumables: dict[str, ConsumableSpec] = Field(default_factory=dict)
     sample: Annotated[str, Field(min_length=1)] | None = None
     devices: list[str] = Field(default_factory=list)
@@ -258,6 +260,12 @@ class Spec(_Strict):
                 except BadExpression as error:
                     said = error.detail.replace("live signal", "parameter")
                     raise ValueError(f"consumable {name}: {said}; {error.remedy}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _reference(self) -> Spec:
+        if self.reference is not None:
+            check_reference(self.reference, self.problem(), self.budget.experiments)
         return self
 
     def problem(self) -> Problem:
