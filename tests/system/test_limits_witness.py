@@ -6,7 +6,6 @@ import asyncio
 import json
 import math
 import random
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,15 @@ from athanor.instruments import checks, live
 from athanor.instruments.deadlines import spawn
 from athanor.instruments.interlocks import Interlocks
 from athanor.instruments.laboratory import RunContext, load
-from athanor.instruments.limits import Limit, LimitedAxis, LimitViolation, SetRefused
+from athanor.instruments.limits import LimitedAxis, LimitViolation, SetRefused
 from athanor.instruments.profile import Profile
 from athanor.instruments.words import Refused, Tally
 from athanor.memory.places import InstrumentPlace
 from athanor.sandbox.link import Link
 from tests.engines import run_engine
+from tests.system.hostile import HOSTILE, INTERLOCK, STRANGERS, hostile_value, judge
 
 CANDIDATES = 10_000
-HOSTILE: list[Any] = [
-    math.nan, math.inf, -math.inf, np.nan, np.float32("inf"), 1e308, -1e308, 10**400, True, False, None, "60",
-    "60 degC", "333 kelvin", b"60", [60.0], {"value": 60}, 1j, Decimal("60"), np.array([60.0]), np.array(60.0), "",
-]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -87,7 +83,6 @@ def test_no_set_outside_the_limits_reaches_the_controller(home: Path) -> None:
 
 PLANS = 100_000
 RATE = 40.0
-LATE_S = 0.05
 STEP = 25.0
 INTERLOCKED = {
     "axes": {
@@ -95,28 +90,8 @@ INTERLOCKED = {
         "residence_time": {"largest_rate": RATE, "timeout_s": 0.02},
         "equivalents": {"allowed": [1, 2, 3, 4.5], "minimum": None, "maximum": None},
     },
-    "interlocks": [{"name": "dilute", "require": "concentration < 0.3 and concentration > 0", "stale_s": 5.0}],
+    "interlocks": [INTERLOCK],
 }
-STRANGERS = ["pressure", "Temperature", "temperature ", "temperature.setpoint", "__class__", "", "τ", "analyser"]
-
-
-def hostile_value(rng: random.Random, limit: Limit) -> Any:
-    """Mostly what must be refused: wrong kinds and units, not finite, outside, just outside; seldom a good one."""
-    values = [float(value) for value in limit.allowed or (limit.minimum, limit.maximum) if value is not None]
-    low, high = min(values), max(values)
-    span = high - low
-    kind = rng.random()
-    if kind < 0.35:
-        return rng.choice(HOSTILE)
-    if kind < 0.60:
-        return rng.uniform(low - 2 * span, high + 2 * span)
-    if kind < 0.75:
-        return rng.choice([math.nextafter(high, math.inf), math.nextafter(low, -math.inf)])
-    if kind < 0.85:
-        return rng.choice([low, high]) * rng.choice([60.0, 1e-3, 1e3, -1.0]) + rng.choice([0.0, 273.15])  # other units
-    if kind < 0.95:
-        return rng.gauss(0, 1) * 10.0 ** rng.randint(-300, 300)
-    return rng.choice([np.float64, float])(rng.uniform(low, high) if limit.allowed is None else rng.choice(values))
 
 
 @pytest.mark.slow
@@ -185,34 +160,5 @@ def test_a_hundred_thousand_hostile_plans_and_no_set_outside(home: Path) -> None
         **{f"limit.{code}": True for code in every},
         "interlock.tripped": True,
     }
-    judge_by_the_log(place, limits, accepted)
-
-
-def judge_by_the_log(place: InstrumentPlace, limits: dict[str, Any], accepted: int) -> None:
-    """Every set that the controller has seen from us, by its own account."""
     rows = [json.loads(line) for line in (place.directory / "controller.jsonl").read_text().splitlines()]
-    panel = next(row["client"] for row in rows if row["kind"] == "hello" and row["name"] == "panel")
-    concentration, last, seen = None, None, 0
-    origins = {row["move"]: row["origin"] for row in rows if row["kind"] == "motion"}
-    for row in rows:
-        if row["kind"] != "set":
-            continue
-        if row["client"] == panel:
-            concentration = row["value"]
-            continue
-        seen += 1
-        limit, value, way = limits[row["axis"]], row["value"], abs(row["value"] - origins[row["move"]])
-        assert 0 < concentration < 0.3, ("the interlock was open", row)
-        if limit.allowed is not None:
-            assert value in limit.allowed, row
-        else:
-            assert limit.minimum <= value <= limit.maximum, row
-        if limit.largest_step is not None:
-            assert way <= limit.largest_step + limit.tolerance, (row, way)
-        if limit.largest_rate is not None:
-            # Ours are the times that count: the log had the set before a moment later than we sent it.
-            elapsed = limit.move_s if last is None else min(limit.move_s, row["mono"] - last + LATE_S)
-            assert way <= limit.largest_rate * elapsed, (row, way)
-            last = row["mono"]
-    assert seen == accepted
-    assert not [row for row in rows if row["kind"] == "refusal"]
+    assert judge(rows, limits) == (accepted, [])
