@@ -53,8 +53,16 @@ SURE = 0.7
 STEP = 0.03
 """Gain, in units of the model's scale, that counts as one while collecting."""
 
+REACH = 0.3
+"""How far from the best known point, per parameter and as a share of its range, a suggestion near it may lie."""
+
+APART = 0.075
+"""Distance over which being next to a measured point costs a suggestion near the best one."""
+
 PROBE = 256
 """Points at which the region of a piece of advice is judged."""
+
+NEAR = "qLogNEI near the best"
 
 Term = Callable[[Tensor], Tensor]
 
@@ -94,11 +102,13 @@ def choose(
     number: int,
     seed: int,
     collecting: bool = False,
+    near: bool = False,
 ) -> Chosen:
     """Build the acquisition for suggestion `number`; `pending` (a, d) and `refused` (r, d) are rows of the space.
 
     `collecting` seeks, for one objective, the best result that is likely to hold instead of the improvement that new
-    knowledge may bring: there is no budget left to use that knowledge.
+    knowledge may bring: there is no budget left to use that knowledge. `near` looks for the improvement within reach of
+    the best known point, yet apart from every measured one (one objective).
     """
     space, problem = surrogate.space, surrogate.problem
     limits, feasibility = _limits(surrogate)
@@ -122,6 +132,9 @@ def choose(
             several = len(problem.objectives) > 1
             method = "qLogNEHVI" if several else "qLogNEI"
             terms.append(draws.hypervolume_improvement(scores[front]) if several else draws.improvement())
+            if near and not several:
+                method = NEAR
+                terms.append(_near(surrogate, scores[:, 0]))
         seeds = surrogate.rows[front if len(problem.objectives) > 1 else np.argsort(-scores[:, 0], kind="stable")[:2]]
     if viability is not None:
         terms.append(lambda x: _viability_term(viability, x))
@@ -345,6 +358,25 @@ def _collecting(surrogate: Surrogate, limits: Sequence[Limit], feasibility: Matr
         return log_gain + PENALTY * short
 
     return gain
+
+
+def _near(surrogate: Surrogate, scores: Matrix) -> Term:
+    """Return a term that keeps to the surroundings of the best point, but off points measured already.
+
+    A model that is wrong about a slope nearby sees nothing to gain there and sends every suggestion to where it knows
+    least, into the corners. Such a step finds out (a trust region, as in Eriksson et al., "Scalable Global Optimization
+    via Local Bayesian Optimization", NeurIPS 2019).
+    """
+    certain = surrogate.is_feasible(surrogate.rows)
+    best = int(np.argmax(np.where(certain, scores, -np.inf) if certain.any() else scores))
+    measured = torch.as_tensor(surrogate.rows)
+
+    def term(x: Tensor) -> Tensor:
+        beyond = ((x - measured[best]).abs().amax(dim=-1) / REACH - 1.0).clamp_min(0.0)
+        gap = (x.unsqueeze(-2) - measured).square().sum(dim=-1).amin(dim=-1)
+        return 2.0 * torch.log1p(-0.9999 * torch.exp(-0.5 * gap / APART**2)) - 30.0 * beyond
+
+    return term
 
 
 def _viability_term(viability: Viability, x: Tensor) -> Tensor:

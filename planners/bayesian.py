@@ -16,7 +16,7 @@ from linear_operator.utils.warnings import NumericalWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from athanor.planners import viability as viability_
-from athanor.planners.acquisition import Chosen, choose
+from athanor.planners.acquisition import NEAR, Chosen, choose
 from athanor.planners.advice import Advice
 from athanor.planners.hyperparameters import FitFailed, Matrix
 from athanor.planners.pareto import non_dominated
@@ -32,6 +32,9 @@ NEW = 1e-3
 
 COLLECT = 0.93
 """Share of the budget after which known good results are refined and nothing new is explored."""
+
+SETTLED = 0.5
+"""Share of the budget after which every second suggestion stays near the best point known."""
 
 ENOUGH = math.log(0.999)
 """Log of the probability that all constraints hold, from which on more of it is worth nothing."""
@@ -49,7 +52,8 @@ class BayesianPlanner(AskTell):
         initial: points of the initial design; by default two more than there are parameters, at least four.
         advice: log-priors from hypotheses, see `athanor.planners.advice`.
         progress: share of the budget already used, from 0 to 1; None when there is no budget. Towards the end the
-            planner collects what it knows to be good (one objective to maximise or minimise).
+            planner collects what it knows to be good (one objective to maximise or minimise), and from half of it on
+            every second suggestion stays near the best point known (one objective).
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -113,6 +117,7 @@ class BayesianPlanner(AskTell):
                 number,
                 seed % 2**31,
                 collecting=self.progress is not None and self.progress >= COLLECT,
+                near=self.progress is not None and self.progress >= SETTLED and number % 2 == 0,
             )
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
@@ -178,7 +183,10 @@ class BayesianPlanner(AskTell):
             unit = self._problem.unit(name)
             text += f", against {best[0].predicted[name].mean:.4g}{f' {unit}' if unit else ''} at the best point so far"
             spread = float(surrogate.predict_rows(surrogate.rows)[1][:, 0].mean())
-            text += "; it is tried because little is known there" if predicted[name].sd > 2 * spread else ""
+            if chosen.method == NEAR:
+                text += "; it is near that point, yet apart from all measured ones, in case the model is wrong there"
+            elif predicted[name].sd > 2 * spread:
+                text += "; it is tried because little is known there"
         if surrogate.notes:
             text += f" ({'; '.join(surrogate.notes)})"
         return f"{text}."

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from athanor.planners.acquisition import Draws, Limit, _limits, choose
+from athanor.planners.acquisition import APART, NEAR, REACH, Draws, Limit, _limits, choose
 from athanor.planners.bayesian import BayesianPlanner
+from athanor.planners.protocol import Candidate
 from athanor.planners.space import Space
 from athanor.planners.surrogate import Surrogate, build
 from tests.planners.test_surrogate import observed, problem
@@ -96,14 +97,26 @@ def test_while_collecting_the_choice_is_sure_to_hold_and_no_worse_than_the_best(
     assert float(surrogate.scores(best)[0, 0]) > known - 0.1
 
 
-def test_the_planner_collects_only_towards_the_end_of_a_budget() -> None:
-    def suggested(progress: float | None) -> str:
-        planner = BayesianPlanner(problem(), seed=1, progress=progress)
-        points = np.random.default_rng(2).random((8, 2))
-        planner.ingest(observed(points, a=points[:, 0] - points[:, 1] ** 2))
-        return planner.suggest(1)[0].why.method
+def suggested(progress: float | None, number: int) -> Candidate:
+    planner = BayesianPlanner(problem(), seed=1, progress=progress)
+    points = np.random.default_rng(2).random((8, 2))
+    planner.ingest(observed(points, a=points[:, 0] - points[:, 1] ** 2))
+    return planner.suggest(1, number=number)[0]
 
-    assert suggested(None) == suggested(0.9) == "qLogNEI"
-    assert suggested(0.95) == "posterior mean"
+
+def test_every_second_suggestion_of_the_second_half_stays_near_the_best_but_off_known_points() -> None:
+    assert suggested(None, 8).why.method == suggested(0.4, 8).why.method == suggested(0.6, 9).why.method == "qLogNEI"
+    near = suggested(0.6, 8)
+    assert near.why.method == NEAR
+    points = np.random.default_rng(2).random((8, 2))
+    here = np.array([near.values["x"], near.values["z"]])
+    best = points[np.argmax(points[:, 0] - points[:, 1] ** 2)]
+    assert np.abs(here - best).max() <= 1.1 * REACH
+    assert np.linalg.norm(here - points, axis=1).min() > 0.5 * APART
+
+
+def test_the_planner_collects_only_towards_the_end_of_a_budget() -> None:
+    assert suggested(None, 9).why.method == suggested(0.9, 9).why.method == "qLogNEI"
+    assert suggested(0.95, 9).why.method == suggested(0.95, 10).why.method == "posterior mean"
     with pytest.raises(ValueError, match="progress"):
         BayesianPlanner(problem(), progress=1.5)
