@@ -88,15 +88,20 @@ class LocalExecutor:
             InstrumentBusy: it is running something, or held by another campaign.
             InstrumentUnavailable: it does not start; the message says why.
         """
-        for _ in range(4):
+        started, silent_until = 0, time.monotonic() + START_S
+        while started < 4:
+            started += 1
             try:
                 if self._is_ready():
                     return
                 with self._starting():
                     if not self._find():
                         self._start()
-            except WorkerLost:  # it ended between two steps: from the beginning, unless it says why
+            except WorkerLost as error:  # it ended between two steps: from the beginning, unless it says why
                 self.close()
+                if error.hung and time.monotonic() < silent_until:
+                    started -= 1  # it has not ended: on a busy machine one that starts may be silent for a while
+                    continue
                 if (self.place.directory / "worker.exit").exists() and self._wait_for_end(LOCK_S):
                     raise self._why_not(1) from None
         raise InstrumentUnavailable(self.place.name, "its worker ends as soon as it has started", self._look())

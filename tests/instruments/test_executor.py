@@ -52,3 +52,25 @@ def test_a_busy_instrument_is_an_unavailable_one() -> None:
     error = InstrumentBusy("reactor", "it runs camp.1")
     assert isinstance(error, InstrumentUnavailable)
     assert "reactor" in str(error) and "camp.1" in str(error) and error.remedy
+
+
+def test_a_worker_that_is_silent_while_it_starts_is_not_taken_for_one_that_ends(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = rig.executor()
+    silent = iter([WorkerLost("silent", hung=True)] * 9)
+
+    def is_ready() -> bool:
+        for error in silent:
+            raise error
+        return True
+
+    monkeypatch.setattr(executor, "_is_ready", is_ready)
+    executor.ensure()
+
+    def ends() -> bool:
+        raise WorkerLost("it is gone")
+
+    monkeypatch.setattr(executor, "_is_ready", ends)
+    with pytest.raises(InstrumentUnavailable, match="as soon as it has started"):
+        executor.ensure()
