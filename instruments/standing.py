@@ -1,4 +1,4 @@
-"""What keeps an experiment from an instrument with which nothing is wrong: latch, write switch, worker."""
+"""What keeps an experiment from an instrument with which nothing is wrong: latch, write switch, a person, worker."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from athanor.instruments.findings import Finding
 from athanor.instruments.latch import Latch
 from athanor.instruments.limits import SetRefused
 from athanor.instruments.line import Line
+from athanor.instruments.takeover import TakeOver
 from athanor.instruments.wire import Client, WorkerLost
 from athanor.instruments.words import Refused
 from athanor.instruments.write_switch import WriteSwitch
@@ -43,10 +44,12 @@ def gate(place: InstrumentPlace) -> None:
     switch = WriteSwitch(place).read()
     if not switch.on:
         raise SetRefused("writes.off", f"writes are off: {switch.reason or 'no reason given'}")
+    if (hands := TakeOver(place).read().refusal) is not None:
+        raise SetRefused(*hands)
 
 
 def standing(place: InstrumentPlace, ends_idle: bool) -> Standing:
-    """Look at latch, write switch and worker.
+    """Look at latch, write switch, whoever has taken the instrument over, and worker.
 
     Args:
         place: Where the instrument keeps them.
@@ -74,7 +77,15 @@ def standing(place: InstrumentPlace, ends_idle: bool) -> Standing:
             remedy=f"`athanor instruments writes on {place.name}`",
         )
     )
-    may_end = ends_idle and latch.engaged is False and switch.on
+    hands = TakeOver(place).read().refusal
+    found.append(
+        Finding("hands", "ok", reason="nobody has taken it over")
+        if hands is None
+        else Finding(
+            "hands", "not now", reason=hands[1], remedy=f"when they are done: `athanor hand-back {place.name}`"
+        )
+    )
+    may_end = ends_idle and latch.engaged is False and switch.on and hands is None
     worker, has_worker = _worker(place, may_end)
     return Standing([*found, worker], has_worker)
 

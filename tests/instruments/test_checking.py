@@ -18,6 +18,7 @@ from athanor.instruments.findings import Report
 from athanor.instruments.latch import Latch
 from athanor.instruments.sight import look_at
 from athanor.instruments.stop import known_places
+from athanor.instruments.takeover import TakeOver
 from athanor.instruments.wire import Connection, Message, Server
 from athanor.instruments.words import Refused
 from athanor.instruments.write_switch import WriteSwitch
@@ -386,7 +387,7 @@ def test_an_axis_that_does_not_move_is_a_fault(rig: ScpiRig, place: InstrumentPl
     assert report.exit_code == 1
 
 
-@pytest.mark.parametrize("what", ["latch", "writes"])
+@pytest.mark.parametrize("what", ["latch", "writes", "hands"])
 def test_nothing_is_moved_while_nothing_may_be_set(what: str, rig: ScpiRig, place: InstrumentPlace) -> None:
     def engage() -> None:
         Latch(place).create()
@@ -395,10 +396,14 @@ def test_nothing_is_moved_while_nothing_may_be_set(what: str, rig: ScpiRig, plac
     def off() -> None:
         WriteSwitch(place).off("leak", "tester")
 
-    do = engage if what == "latch" else off
-    do()
+    def take_over() -> None:
+        place.directory.mkdir(parents=True, exist_ok=True)
+        TakeOver(place).path.write_text("nobody can read this")
+
+    {"latch": engage, "writes": off, "hands": take_over}[what]()
     report = check(rig, place, exercise=True)
     assert report.exit_code == 2 and rig.plant.moves == []
+    assert what in [one.step for one in report.having("not now")]
 
 
 def test_a_stop_all_in_the_middle_of_it_ends_it(rig: ScpiRig, place: InstrumentPlace) -> None:
