@@ -74,6 +74,8 @@ class Overview:
     """What people measured beside the loop: it used no budget."""
     stocks: Sequence[Level] = ()
     """How the consumables stand that this campaign uses."""
+    references: Sequence[str] = ()
+    """How the charts of its reference measurements stand, a line for each."""
 
     @property
     def low(self) -> list[str]:
@@ -138,6 +140,7 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
             for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
         ],
         by_hand=[item for item in observations if is_by_hand(item)],
+        references=_references(ledger, campaign, experiments, observations),
         stocks=ledger.levels(list(campaign.spec.get("consumables") or {})),
     )
 
@@ -147,6 +150,18 @@ def low_text(level: Level) -> str:
     stock = level.consumable
     left = wording.measured(level.available, None, stock.unit)
     return f"{stock.id} is low: {left} left, told at {wording.measured(stock.low, None, stock.unit)}"
+
+
+def _references(
+    ledger: Ledger, campaign: Campaign, experiments: Sequence[Experiment], observations: Sequence[Observation]
+) -> list[str]:
+    if not campaign.spec.get("reference"):
+        return []
+    from athanor.agents import references
+    from athanor.agents.spec import Spec
+
+    found = references.look(ledger, campaign.id, Spec.model_validate(campaign.spec), experiments, observations)
+    return [] if found is None else references.in_short(found)
 
 
 def latest(observations: Iterable[Observation]) -> list[Observation]:

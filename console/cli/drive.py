@@ -18,6 +18,7 @@ import typer
 
 from athanor.console import wording
 from athanor.console.cli import context, output
+from athanor.console.cli.failures import Refused
 from athanor.console.cli.live import Follower
 
 if TYPE_CHECKING:
@@ -69,6 +70,29 @@ def emit_results(ledger: Ledger, campaign_id: str) -> None:
     from athanor.agents import campaign
 
     output.emit(campaign.results(ledger, campaign_id))
+
+
+def decide_drift(ledger: Ledger, campaign_id: str, accepted: str | None, recalibrated: str | None) -> None:
+    """Record what this person makes of a reference that left its limits.
+
+    Raises:
+        Refused: nothing to decide, both given, or no reason.
+    """
+    if accepted is None and recalibrated is None:
+        return
+    from athanor.agents import references
+    from athanor.agents.spec import Spec
+
+    if accepted is not None and recalibrated is not None:
+        raise Refused("A new level and a recalibration exclude one another", "Give the one that is true.")
+    kind = references.ACCEPTED if accepted is not None else references.RECALIBRATED
+    spec = Spec.model_validate(ledger.campaign(campaign_id).spec)
+    try:
+        references.decide(ledger, campaign_id, spec, kind, by=context.person(), reason=accepted or recalibrated or "")
+    except references.NoAlarm as error:
+        raise Refused(str(error), f"Go on with `athanor resume {campaign_id}`.") from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def shut_down(ledger: Ledger, campaign_id: str) -> None:

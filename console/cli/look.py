@@ -143,6 +143,8 @@ def show(
     if view.by_hand:
         count = wording.count(len(view.by_hand), "measurement")
         output.show(f"  by hand    {count} by a person, beside the budget: `athanor results` shows them")
+    for text in view.references:
+        output.show(f"  reference  {output.plain(text)}")
     for text in view.low:
         output.show(f"  stock      [warn]{output.plain(text)}[/]")
     if view.tokens:

@@ -209,6 +209,7 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
         ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{time}"),
         ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
         ("approval", "each experiment" if spec.policy.autonomy == "approve_each" else "granted within the limits"),
+        *([("reference", _references(spec))] if spec.reference else []),
         *([("each run", _needs(spec))] if spec.consumables or spec.sample or spec.devices else []),
         ("seed", str(spec.seed)),
     ]
@@ -229,6 +230,14 @@ def _needs(spec: Spec) -> str:
     ]
     alone = [f"sample {spec.sample}"] if spec.sample else []
     return "; ".join([", ".join(uses)] * bool(uses) + alone + [f"{device} to itself" for device in spec.devices])
+
+
+def _references(spec: Spec) -> str:
+    """Say how many experiments of the budget go into references."""
+    wanted = spec.reference
+    assert wanted is not None
+    later = (spec.budget.experiments - wanted.first) // (wanted.every + 1)
+    return f"{wanted.first} first, then one after every {wanted.every}: about {wanted.first + later} of the budget"
 
 
 def run(
@@ -254,6 +263,16 @@ def run(
 def resume(
     campaign_id: context.CampaignArgument,
     no_wait: NoWaitOption = False,
+    accept_reference: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-reference", metavar="WHY", help="Take the level that a reference drifted to as the new one."
+        ),
+    ] = None,
+    recalibrated: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="The instrument was put right: the next reference must be within limits."),
+    ] = None,
     ledger: context.LedgerOption = None,
     json: context.JsonOption = False,
 ) -> None:
@@ -264,6 +283,7 @@ def resume(
         if json:
             drive.emit_results(opened, campaign.id)
         raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
+    drive.decide_drift(opened, campaign.id, accept_reference, recalibrated)
     _finish(opened, campaign.id, json, wait=not no_wait)
 
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview
-from athanor.console.report import baseline
+from athanor.console.report import baseline, control
 from athanor.console.report.data import (
     Arm,
     BestPoint,
@@ -91,6 +91,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
         by_hand=hand,
+        references=control.charts_of(ledger, campaign),
         calls=_calls(calls),
         provenance=_provenance(ledger, campaign, observations),
     )

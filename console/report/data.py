@@ -174,6 +174,27 @@ class Advantage(Part):
     experiments_median: int
 
 
+class ReferencePoint(Part):
+    """One reading of a reference, with the limits it was held against; None within a baseline."""
+
+    experiment: str
+    value: float
+    centre: float | None = None
+    low: float | None = None
+    high: float | None = None
+    mark: Literal["baseline", "in", "out", "void"]
+    chart: int
+
+
+class ReferenceChart(Part):
+    """The control chart of one outcome: every reference in order, and what people decided on its alarms."""
+
+    outcome: str
+    unit: str | None = None
+    points: list[ReferencePoint]
+    said: list[str] = []
+
+
 class CallSummary(Part):
     """Calls of one model, added up."""
 
@@ -238,5 +259,6 @@ class ReportData(Part):
     experiments: list[ExperimentRow]
     historical: int = 0
     by_hand: list[HandRow] = []
+    references: list[ReferenceChart] = []
     calls: list[CallSummary] = []
     provenance: Provenance
