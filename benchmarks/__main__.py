@@ -10,6 +10,8 @@ BENCHMARKS = {
     "campaigns": "40-experiment campaigns over 20 seeds on the full stack, beside a random baseline",
     "wrong_hypothesis": "what a reasoner that is always wrong costs, in experiments to target",
     "kill_matrix": "200 SIGKILLs of campaign, worker, recovery process, controller: what was lost, repeated, not told",
+    "hostile_plans": "100,000 hostile plans given to the engine: how many sets outside the limits reach the controller",
+    "stop_latency": "Stop All in eight states, on a local socket and over EPICS: seconds to the last position change",
 }
 
 
