@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from athanor.instruments.checks import Fence, Rows, check, read_rows
 from athanor.instruments.deadlines import spawn
-from athanor.instruments.engine import Engine, Job
+from athanor.instruments.engine import Engine
+from athanor.instruments.jobs import Job
 from athanor.instruments.laboratory import RunContext
 from athanor.instruments.spool import (
     AlreadyStarted,

@@ -19,6 +19,7 @@ from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.queueserver.manager import Manager, ManagerRefused, ManagerSilent
 from athanor.instruments.queueserver.settings import GROUP, PLAN, Settings, manager_of
 from athanor.instruments.wire import BEAT_S, Client
+from athanor.memory.canonical import canonical
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -58,6 +59,8 @@ class QueueServerExecutor(LocalExecutor):
         try:
             self._manager.lock(f"reviewed submission to {self.place.name}: only what was approved is run")
             self._take_back()
+            if self._client is not None and self._is_astray():
+                self.close()
             super().ensure()
         except ManagerSilent as error:
             raise InstrumentUnavailable(
@@ -76,22 +79,32 @@ class QueueServerExecutor(LocalExecutor):
         """Take out of the queue whatever is for our plan: nobody approved that it be run from there."""
         for item in self._manager.call("queue_get")["items"]:
             if item.get("name") == PLAN:
-                log.warning("taken out of the queue of %s: %s", self.place.name, item.get("item_uid"))
                 self._manager.order("queue_item_remove", uid=item["item_uid"])
+                log.warning("taken out of the queue of %s: %s", self.place.name, item["item_uid"])
+                told = {"instrument": self.place.name, "item": canonical(item)}
+                self._book().add_event(None, "queue_item_removed", told)
 
     def _find(self) -> bool:
         if not super()._find():
             return False
-        status = self._manager.status()
-        state = self._call("hello")["state"]
-        is_lost = not status["worker_environment_exists"] or status["manager_state"] == "paused"
-        if not is_lost or state not in ("idle", "parked"):
+        if not self._is_astray():
             return True
-        # Another manager's, or the manager still believes in a pause that was ended without it.
         with contextlib.suppress(Refused, WorkerLost):
             self._call("shutdown", if_idle=True)
         self._see_off(START_S)
         return False
+
+    def _is_astray(self) -> bool:
+        """Whether the worker is another manager's, or its manager still believes in a pause that was ended without it.
+
+        One that has something in hand is let finish it.
+        """
+        status = self._manager.status()
+        is_lost = not status["worker_environment_exists"] or status["manager_state"] == "paused"
+        try:
+            return is_lost and self._call("hello")["state"] in ("idle", "parked")
+        except WorkerLost:
+            return True
 
     def _start(self) -> None:
         """Have the manager open its environment, after it has let go of an earlier one, and connect to the worker."""
@@ -164,14 +177,12 @@ class QueueServerExecutor(LocalExecutor):
         from athanor.instruments.spool import Ending
         from athanor.instruments.writer import advance
         from athanor.memory.errors import NotFound
-        from athanor.memory.ledger import Ledger
         from athanor.memory.signing import load_public, verify
 
         try:
-            if self._ledger is None:
-                self._ledger = Ledger.open(self._ledger_url)
-            decision = self._ledger.decision(self._ledger.intent(intent.id).decision_id)
-            state = self._ledger.experiment(intent.experiment_id).state
+            ledger = self._book()
+            decision = ledger.decision(ledger.intent(intent.id).decision_id)
+            state = ledger.experiment(intent.experiment_id).state
         except NotFound as error:
             raise Refused("decision.unknown", f"intent {intent.id} stands on nothing: {error}") from error
         except Exception as error:
@@ -184,9 +195,16 @@ class QueueServerExecutor(LocalExecutor):
             wrong = Refused("decision.signature", f"decision {decision.id}: its signature is not the gate's")
         if wrong is not None:
             if state == "dispatched" and not self._was_started(intent.id):
-                advance(self._ledger, intent.experiment_id, Ending("refused", str(wrong)))
+                advance(ledger, intent.experiment_id, Ending("refused", str(wrong)))
             raise wrong
         return decision
+
+    def _book(self) -> Ledger:
+        from athanor.memory.ledger import Ledger
+
+        if self._ledger is None:
+            self._ledger = Ledger.open(self._ledger_url)
+        return self._ledger
 
     def _await_start(self, intent: Intent) -> None:
         assert self._client is not None

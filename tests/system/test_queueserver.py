@@ -91,6 +91,7 @@ def test_a_stranger_gets_nothing_into_the_queue_and_nothing_moves_for_who_has_it
         # That is what a manager does with what has failed: the executor takes it out, and says so.
         executor.ensure()
         assert rig.queue.items() == [], name
+        assert rig.ledger.events(kinds=["queue_item_removed"])[-1].body["instrument"] == rig.place.name
         assert rig.state(intent) == "dispatched", name
     assert rig.witness("set", "motion", "run") == []
 
@@ -138,11 +139,24 @@ def test_what_is_aborted_is_not_put_back(make_rig: Callable[..., QueuedRig]) -> 
     assert "athanor pause" in (experiment.reason or "")
     executor.ensure()
     assert rig.queue.items() == []
+
+    # Paused and aborted by us: the manager does not hear of it, and its environment is opened anew.
+    paused = rig.intent({**POINT, "temperature": 115.0})
+    executor.dispatch(paused)
+    until(lambda: rig.state(paused) == "running")
+    executor.pause()
+    rig.queue.owner.await_state({"paused"}, 20.0)
+    executor.abort("seen enough")
+    executor.wait(paused.experiment_id, rig.ledger)
+    assert rig.ledger.experiment(paused.experiment_id).reason == "seen enough"
+    executor.ensure()
+    executor = ready(rig)
+    assert rig.queue.items() == []
     last = rig.intent()
     executor.dispatch(last)
     executor.wait(last.experiment_id, rig.ledger)
     assert rig.state(last) == "completed"
-    assert len(rig.witness("run")) == 4
+    assert len(rig.witness("run")) == 5
 
 
 def test_a_run_survives_the_death_of_its_manager_and_is_found_in_the_spool(make_rig: Callable[..., QueuedRig]) -> None:

@@ -1,4 +1,4 @@
-"""One campaign with the Bayesian planner, by a worker of our own and through a queue: the same to the bit."""
+"""One campaign, by a worker of our own and through a queue: the same to the bit."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Any
 
 import pytest
 
-from athanor.agents.spec import LaboratorySpec
 from tests.system.queueing import Queue
-from tests.system.test_protocol_campaigns import EXPERIMENTS, LABORATORY, finish, opened, told
+from tests.system.test_protocol_campaigns import EXPERIMENTS, LABORATORY, finish, told
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_campaign_is_the_same_through_a_queue(make_bench: Any) -> None:
+@pytest.mark.parametrize("planner", ["random", "bayesian"])
+def test_a_campaign_is_the_same_through_a_queue(make_bench: Any, planner: str) -> None:
     options = {"noise": 0.0}
+    what: dict[str, Any] = {"options": options, "experiments": EXPERIMENTS, "planner": planner}
     bench, queued = make_bench("in-process"), make_bench("queued")
-    simulated = opened(bench, LaboratorySpec(name=LABORATORY, options=options))
+    simulated = bench.open(LABORATORY, **what)
     expected = finish(bench, simulated)
     assert [row[2] for row in expected if isinstance(row[0], int)] == ["completed"] * EXPERIMENTS
 
-    campaign = opened(queued, LaboratorySpec(name=LABORATORY, options=options))
+    campaign = queued.open(LABORATORY, **what)
     with closing(Queue(queued.place(campaign), queued.ledger.path, LABORATORY, options)) as queue:
         queue.start()
         assert finish(queued, campaign) == expected
