@@ -92,3 +92,16 @@ def test_a_drift_pauses_it_until_a_person_accepts_the_new_level(bench: Any) -> N
     assert event.body["by"] == "operator"
     assert event.body["reason"] == "the lamp was changed"
     assert verify(bench.ledger).is_clean
+
+
+@pytest.mark.slow
+def test_after_a_recalibration_the_next_reference_must_be_within_the_old_limits(bench: Any) -> None:
+    campaign_id = watched(bench, [{**STEP, "count": 3}], 12)
+    assert run_campaign(campaign_id, bench.ledger) == "paused"
+    decide(bench, campaign_id, references.RECALIBRATED)
+    assert run_campaign(campaign_id, bench.ledger) == "paused"  # it was said to be right, and is not
+    assert purposes(bench, campaign_id) == "RRRRRxxRR"
+    decide(bench, campaign_id, references.RECALIBRATED)
+    assert run_campaign(campaign_id, bench.ledger) == "succeeded"
+    assert purposes(bench, campaign_id) == "RRRRRxxRRRxx"
+    assert verify(bench.ledger).is_clean
