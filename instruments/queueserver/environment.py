@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.config import take_lock
 from athanor.instruments.laboratory import InstrumentUnavailable
+from athanor.instruments.queueserver.manager import ManagerRefused, ManagerSilent
 from athanor.instruments.queueserver.settings import Settings, manager_of
 from athanor.instruments.words import Refused
 from athanor.instruments.worker import Worker, begin, end
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAVE_S = 15.0
+PAUSED_S = 15.0
 
 
 class QueuedWorker(Worker):
@@ -42,7 +44,12 @@ class QueuedWorker(Worker):
         from athanor.instruments.queueserver.engine import QueuedEngine
 
         def resume() -> None:
-            manager_of(self.place, Settings.read(self.place)).order("re_resume")
+            manager = manager_of(self.place, Settings.read(self.place))
+            try:
+                manager.await_state({"paused"}, PAUSED_S)  # it hears of a pause up to half a second later
+                manager.order("re_resume")
+            except (ManagerSilent, ManagerRefused):
+                log.exception("the queue's manager does not resume the run")
 
         return QueuedEngine(self.profile, on_state, self.latched, self.safeguards, resume_queue=resume)
 
