@@ -105,3 +105,13 @@ def test_after_a_recalibration_the_next_reference_must_be_within_the_old_limits(
     assert run_campaign(campaign_id, bench.ledger) == "succeeded"
     assert purposes(bench, campaign_id) == "RRRRRxxRRRxx"
     assert verify(bench.ledger).is_clean
+
+
+@pytest.mark.slow
+def test_a_reference_that_fails_is_no_point_and_is_measured_again(bench: Any) -> None:
+    campaign_id = watched(bench, [{"kind": "nan", "at": 3, "signal": "sty"}], 7)
+    assert run_campaign(campaign_id, bench.ledger) == "succeeded"
+    assert purposes(bench, campaign_id) == "RRRRRRx"
+    [chart] = look(bench, campaign_id).current
+    assert f"{campaign_id}.3" not in {p.experiment for p in chart.points}
+    assert verify(bench.ledger).is_clean
