@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from athanor.agents import doubt
-from athanor.agents.campaign import envelope, instrument_place, open_campaign, shut_down_laboratory
+from athanor.agents.campaign import envelope, instrument_place, open_campaign
 from athanor.agents.spec import LaboratorySpec, Spec, parse
 from athanor.governance.gate import Gate
-from athanor.instruments.laboratory import InstrumentUnavailable, load
+from athanor.instruments.laboratory import load
 from athanor.instruments.reconcile import reconcile
 from athanor.instruments.wire import WorkerLost
 from athanor.memory import places
@@ -312,12 +312,8 @@ class Lane:
         return found
 
     def close(self) -> None:
-        """End everything."""
+        """End the campaign and the IOC; `kill_matrix` kills the instrument's own processes, which takes no time."""
         self.driver.close()
-        try:
-            shut_down_laboratory(self.ledger, self.campaign)
-        except InstrumentUnavailable:
-            pass
         if self.served is not None:
             self.served.kill()
         self.ledger.close()
