@@ -115,3 +115,21 @@ def test_a_reference_that_fails_is_no_point_and_is_measured_again(bench: Any) ->
     [chart] = look(bench, campaign_id).current
     assert f"{campaign_id}.3" not in {p.experiment for p in chart.points}
     assert verify(bench.ledger).is_clean
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_is_the_same_campaign(make_bench: Any) -> None:
+    stories = []
+    for name in ("whole", "killed"):
+        bench = make_bench(name)
+        campaign_id = watched(bench, [{**STEP, "count": 4, "size": 0.03}], 13)
+        if name == "killed":
+            for step, when, ordinal in (("plan", "after", "2"), ("ingest", "after", "8")):
+                assert bench.run(campaign_id, step, when, ordinal).returncode != 0
+        while run_campaign(campaign_id, bench.ledger) == "paused":
+            decide(bench, campaign_id, references.ACCEPTED)
+        charts = [e.body for e in bench.ledger.events(campaign_id, kinds=("chart",))]
+        stories.append((bench.story(campaign_id), purposes(bench, campaign_id), charts))
+        assert verify(bench.ledger).is_clean
+    # Experiments are named after their campaign, and nothing else differs.
+    assert stories[0] == stories[1]
