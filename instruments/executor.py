@@ -88,7 +88,7 @@ class LocalExecutor:
             InstrumentBusy: it is running something, or held by another campaign.
             InstrumentUnavailable: it does not start; the message says why.
         """
-        started, silent_until = 0, time.monotonic() + START_S
+        started, silent_until, said = 0, time.monotonic() + START_S, "it leaves"
         while started < 4:
             started += 1
             try:
@@ -99,12 +99,13 @@ class LocalExecutor:
                         self._start()
             except WorkerLost as error:  # it ended between two steps: from the beginning, unless it says why
                 self.close()
+                said = error.detail
                 if error.hung and time.monotonic() < silent_until:
                     started -= 1  # it has not ended: on a busy machine one that starts may be silent for a while
                     continue
                 if (self.place.directory / "worker.exit").exists() and self._wait_for_end(LOCK_S):
                     raise self._why_not(1) from None
-        raise InstrumentUnavailable(self.place.name, "its worker ends as soon as it has started", self._look())
+        raise InstrumentUnavailable(self.place.name, f"its worker ends as soon as it has started ({said})", self._look())
 
     def _is_ready(self) -> bool:
         """Wait for a found worker to be connected; False when there is none that suits."""
