@@ -105,7 +105,9 @@ class LocalExecutor:
                     continue
                 if (self.place.directory / "worker.exit").exists() and self._wait_for_end(LOCK_S):
                     raise self._why_not(1) from None
-        raise InstrumentUnavailable(self.place.name, f"its worker ends as soon as it has started ({said})", self._look())
+        raise InstrumentUnavailable(
+            self.place.name, f"its worker ends as soon as it has started ({said})", self._look()
+        )
 
     def _is_ready(self) -> bool:
         """Wait for a found worker to be connected; False when there is none that suits."""
