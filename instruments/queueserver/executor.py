@@ -164,6 +164,7 @@ class QueueServerExecutor(LocalExecutor):
             raise InstrumentUnavailable(
                 self.place.name, f"its queue's manager is silent: {error}", self._how()
             ) from error
+        self._client.wait(0.0)  # what was said of an earlier turn of this intent is not about this one
         try:
             self._manager.order("queue_item_execute", item=item, user="athanor", user_group=GROUP)
         except ManagerRefused as error:
@@ -181,6 +182,10 @@ class QueueServerExecutor(LocalExecutor):
 
         try:
             ledger = self._book()
+        except Exception as error:
+            log.exception("the ledger cannot be opened")
+            raise Refused("ledger.unavailable", f"{type(error).__name__}: {error}") from error
+        try:
             decision = ledger.decision(ledger.intent(intent.id).decision_id)
             state = ledger.experiment(intent.experiment_id).state
         except NotFound as error:
