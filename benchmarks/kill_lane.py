@@ -201,7 +201,11 @@ class Lane:
                 time.sleep(0.005)
         else:
             self.follow(before, lambda: self._see(kill, pid, worker))
-            self._see(kill, pid, worker)
+            # The next run may start first: nothing waits for a recovery process that is being replaced.
+            until = time.monotonic() + PROGRESS_S
+            while kill.seen_s is None and time.monotonic() < until:
+                self._see(kill, pid, worker)
+                time.sleep(0.02)
         return True
 
     def _see(self, kill: Kill, pid: int, worker: int | None) -> None:
@@ -213,7 +217,7 @@ class Lane:
             how = "campaign paused"
         elif kill.process == "controller" and worker is not None and self.pid("worker") != worker:
             how = "worker left"
-        elif kill.process != "controller" and self.pid(kill.process) not in (None, pid):
+        elif self.pid(kill.process) not in (None, pid):
             how = "replaced"
         else:
             return
