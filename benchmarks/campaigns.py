@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 LABORATORIES = ("snar-flow", "rare-earth-extraction", "ald-window", "qubit-readout")
+COUNTS = ("experiments", "failed_after_20", "supported", "refuted", "inconclusive")
 
 
 def one(laboratory: str, seed: int, budget: int, folder: Path, extra: list[str]) -> dict[str, Any]:
@@ -34,8 +35,9 @@ def one(laboratory: str, seed: int, budget: int, folder: Path, extra: list[str])
     command = [sys.executable, "-m", "athanor.console", "demo", "--laboratory", laboratory, "--json"]
     command += ["--seed", str(seed), "--budget", str(budget), "--ledger", str(folder / "ledger.db"), *extra]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=folder)
-    if not done.stdout.strip():
-        raise RuntimeError(f"{laboratory} seed {seed}: exit {done.returncode}: {done.stderr[-2000:]}")
+    if not done.stdout.strip():  # counts as a campaign that reached nothing
+        reason = f"exit {done.returncode}: {done.stderr[-2000:]}"
+        return {**dict.fromkeys(COUNTS, 0), "seed": seed, "state": "no result", "score": 0.0, "reason": reason}
     return judge(laboratory, json.loads(done.stdout))
 
 
@@ -130,6 +132,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", type=Path, help="also write every campaign's figures here")
     options, extra = parser.parse_known_args(argv)
     everything: dict[str, Any] = {}
+    are_whole = True
     for name in options.laboratory or LABORATORIES:
         seeds = range(options.first, options.first + options.seeds)
         with tempfile.TemporaryDirectory(prefix="ath-b") as folder, ThreadPoolExecutor(options.jobs) as pool:
@@ -155,7 +158,10 @@ def main(argv: list[str]) -> int:
             f"verdicts: {sum(r['supported'] for r in rows)} supported, {sum(r['refuted'] for r in rows)} refuted, "
             f"{sum(r['inconclusive'] for r in rows)} inconclusive"
         )
+        if broken := [row["seed"] for row in rows if row["state"] == "no result"]:
+            are_whole = False
+            print(f"{name}: seeds {broken} gave no result and count as 0")
         everything[name] = {"campaigns": rows, "random": random_scores}
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1))
-    return 0
+    return 0 if are_whole else 1
