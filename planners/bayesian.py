@@ -25,7 +25,7 @@ from athanor.planners.protocol import Best, Candidate, Predicted, Why
 from athanor.planners.search import maximize
 from athanor.planners.space import Space
 from athanor.planners.state import AskTell, observation_key
-from athanor.planners.surrogate import Surrogate, build
+from athanor.planners.surrogate import Surrogate, build, moderated
 
 NEW = 1e-3
 """Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
@@ -75,7 +75,7 @@ class BayesianPlanner(AskTell):
             raise ValueError(f"progress must lie between 0 and 1, got {progress!r}")
         self.progress = progress
         self._space = Space(problem)
-        self._fitted: tuple[str, Surrogate] | None = None
+        self._fitted: dict[bool, tuple[str, Surrogate]] = {}
 
     def advise(self, advice: Iterable[Advice]) -> None:
         """Replace all advice."""
@@ -86,24 +86,29 @@ class BayesianPlanner(AskTell):
         """The search space in numbers."""
         return self._space
 
-    def surrogate(self) -> Surrogate:
+    def surrogate(self, moderate: bool = False) -> Surrogate:
         """Return the model of everything measured; raise `FitFailed` if there is too little to fit.
 
+        With `moderate`, poor results of the objective count as middling ones (`athanor.planners.surrogate.moderated`).
         A fit depends on the observations alone; it is kept only to avoid doing the same work twice.
         """
         key = "\n".join(observation_key(o) for o in self.measured)
-        if self._fitted is None or self._fitted[0] != key:
+        if moderate not in self._fitted or self._fitted[moderate][0] != key:
+            observations = moderated(self._problem, self.measured) if moderate else self.measured
             with single_threaded(), manual_seed(self.seed):
-                self._fitted = (key, build(self._problem, self._space, self.measured))
-        return self._fitted[1]
+                self._fitted[moderate] = (key, build(self._problem, self._space, observations))
+        return self._fitted[moderate][1]
 
     def _choose(self, number: int) -> Candidate:
         measured = self.measured
         enough = sum(set(self._problem.outcomes) <= set(o.outcomes) for o in measured)
         if enough < self.initial and number <= self.initial:
             return self._design(number, "initial design (scrambled Sobol)", None)
+        settled = self.progress is not None and self.progress >= SETTLED
+        near = settled and number % 2 == 0 and len(self._problem.objectives) == 1
+        collecting = self.progress is not None and self.progress >= COLLECT
         try:
-            surrogate = self.surrogate()
+            surrogate = self.surrogate(moderate=near and not collecting)
         except FitFailed as error:
             return self._design(number, "scrambled Sobol", f"scrambled Sobol, since there is no model: {error}")
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
@@ -116,8 +121,8 @@ class BayesianPlanner(AskTell):
                 self.advice,
                 number,
                 seed % 2**31,
-                collecting=self.progress is not None and self.progress >= COLLECT,
-                near=self.progress is not None and self.progress >= SETTLED and number % 2 == 0,
+                collecting=collecting,
+                near=near,
             )
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
@@ -184,7 +189,10 @@ class BayesianPlanner(AskTell):
             text += f", against {best[0].predicted[name].mean:.4g}{f' {unit}' if unit else ''} at the best point so far"
             spread = float(surrogate.predict_rows(surrogate.rows)[1][:, 0].mean())
             if chosen.method == NEAR:
-                text += "; it is near that point, yet apart from all measured ones, in case the model is wrong there"
+                text += (
+                    "; it is near that point, yet apart from all measured ones, in case the model is wrong there, "
+                    "and the model asked takes poor results for middling ones"
+                )
             elif predicted[name].sd > 2 * spread:
                 text += "; it is tried because little is known there"
         if surrogate.notes:

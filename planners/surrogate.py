@@ -229,6 +229,32 @@ class Surrogate:
         return np.asarray((self.feasibility(rows) >= required).all(axis=1))
 
 
+def moderated(problem: Problem, observations: Sequence[Observation]) -> list[Observation]:
+    """Return the observations with results of the objective far below the middle raised to a middling one.
+
+    As far below the median as the best lies above it is where they are held. A process that works well on a plateau
+    and badly beyond its edges looks to a stationary model like one long slope, and the plateau's own shape is lost;
+    what lies at the foot of the slope need not be known to climb. Only for one objective that has a direction and
+    no bounds of its own.
+    """
+    [objective] = problem.objectives
+    name = objective.name
+    having = [o.outcomes[name].mean for o in observations if name in o.outcomes]
+    if objective.goal is None or not having or any(c.name == name for c in problem.outcome_constraints):
+        return list(observations)
+    sign = 1.0 if objective.goal == "maximize" else -1.0
+    y = sign * np.array(having)
+    least = 2.0 * float(np.median(y)) - float(y.max())
+    return [
+        o.model_copy(
+            update={"outcomes": {**o.outcomes, name: o.outcomes[name].model_copy(update={"mean": sign * least})}}
+        )
+        if name in o.outcomes and sign * o.outcomes[name].mean < least
+        else o
+        for o in observations
+    ]
+
+
 def build(problem: Problem, space: Space, observations: Sequence[Observation]) -> Surrogate:
     """Fit one process per outcome to the observations that have it.
 

@@ -120,3 +120,19 @@ def test_the_planner_collects_only_towards_the_end_of_a_budget() -> None:
     assert suggested(0.95, 9).why.method == suggested(0.95, 10).why.method == "posterior mean"
     with pytest.raises(ValueError, match="progress"):
         BayesianPlanner(problem(), progress=1.5)
+
+
+def test_a_suggestion_near_the_best_asks_a_model_that_a_cliff_does_not_mislead() -> None:
+    """A plateau that rises gently to x = 0, z = 0, and falls off a cliff at x < 0.3: the plain model sees one long slope."""
+    points = np.random.default_rng(4).random((14, 2))
+    points[:4, 0] = 0.25 * points[:4, 0]
+    points[4:, 0] = 0.55 + 0.45 * points[4:, 0]
+    y = np.where(points[:, 0] < 0.3, -6.0, 1.0 - 0.5 * points[:, 0] - 0.1 * points[:, 1])
+    planner = BayesianPlanner(problem(), seed=1, progress=0.6)
+    planner.ingest(observed(points, a=y))
+    inside = {"x": 0.45, "z": 0.2}
+    truth = 1.0 - 0.5 * 0.45 - 0.1 * 0.2
+    off = {asked: abs(planner.surrogate(asked).predict(inside)["a"].mean - truth) for asked in (False, True)}
+    assert off[True] < 0.5 * off[False]
+    candidate = planner.suggest(1, number=8)[0]
+    assert candidate.predicted == planner.surrogate(moderate=True).predict(candidate.values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from athanor.planners.hyperparameters import FitFailed
 from athanor.planners.problem import Continuous, Objective, OutcomeConstraint, Problem
 from athanor.planners.protocol import Measured, Observation
 from athanor.planners.space import Space
-from athanor.planners.surrogate import Scale, Surrogate, build
+from athanor.planners.surrogate import Scale, Surrogate, build, moderated
 
 SCALES = [
     Scale("plain", 0.3, 2.0),
@@ -132,3 +134,36 @@ def test_a_single_observation_is_too_little() -> None:
     asked = problem()
     with pytest.raises(FitFailed, match="a has 1 observations"):
         build(asked, Space(asked), observed(np.array([[0.5, 0.5]]), a=np.array([1.0])))
+
+
+BETTER = {"maximize": 1.0, "minimize": -1.0}
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12), st.sampled_from(["maximize", "minimize"]))
+def test_poor_results_are_raised_to_as_far_below_the_middle_as_the_best_is_above(y: list[float], goal: Any) -> None:
+    problem = Problem([Continuous("x", 0, 1)], [Objective("y", goal)])
+    given_ = [Observation(values={"x": i / len(y)}, outcomes={"y": Measured(v, 0.5)}) for i, v in enumerate(y)]
+    sign = BETTER[goal]
+    scores = [sign * o.outcomes["y"].mean for o in moderated(problem, given_)]
+    before = [sign * v for v in y]
+    middle = float(np.median(before))
+    assert max(scores) == max(before)
+    assert min(scores) >= 2 * middle - max(before) - 1e-9
+    assert all(new == old for new, old in zip(scores, before, strict=True) if old >= middle)
+    assert all(new >= old for new, old in zip(scores, before, strict=True))
+    assert all(o.outcomes["y"].sem == 0.5 for o in moderated(problem, given_))
+    assert [o.outcomes["y"].mean for o in given_] == y
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem([Continuous("x", 0, 1)], [Objective("y", target=3.0)]),
+        Problem(
+            [Continuous("x", 0, 1)], [Objective("y", "maximize")], constraints=[OutcomeConstraint("y", lower=1)]
+        ),
+    ],
+)
+def test_nothing_is_raised_where_every_value_is_asked_about(problem: Problem) -> None:
+    given_ = [Observation(values={"x": v / 10}, outcomes={"y": v}) for v in (0.0, 8.0, 9.0, 10.0)]
+    assert moderated(problem, given_) == given_
