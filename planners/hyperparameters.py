@@ -11,14 +11,15 @@ several starts, and it carries nothing from one fit to the next.
 A few dozen points leave the hyper-parameters uncertain; a planner that takes the likeliest ones for certain writes a
 parameter off for good after a handful of points (De Ath et al., "How Bayesian Should Bayesian Optimisation Be?",
 2021). So predictions are averaged over draws from their posterior: importance resampling from Student distributions
-around the modes that the starts found, all proposals weighed in one batch.
+around the modes that the starts found, all proposals weighed in one batch. Whether distances are oblique at all is
+averaged over in the same way, with even odds beforehand: a few points may always be explained by some slant.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 from scipy.optimize import minimize
-from scipy.special import gammaincinv, ndtri
+from scipy.special import gammaincinv, gammaln, logsumexp, ndtri
 from scipy.stats import qmc
 
 Matrix = NDArray[np.float64]
@@ -38,6 +39,8 @@ NOISE_PRIOR = (-6.0, 2.0)
 """Mean and sd of the log of the noise variance, outcomes standardised: a broad belief around 5 % of their spread."""
 SCALE_PRIOR = (0.0, 1.0)
 JITTER = 1e-8
+STARTS = ((0.5, 1e-3), (2.0, 1e-2), (0.25, 1e-4))
+"""Length scale (for one parameter) and noise variance from which a minimum is sought."""
 MANY = 120
 """Number of points from which a single start has to do, and the likeliest hyper-parameters are taken for certain."""
 
@@ -83,11 +86,12 @@ class Shape:
     """How a vector of hyper-parameters is read, for rows (n, d) with columns in `groups` (d,).
 
     It holds the logs of one length scale per group and of the output scale, the log of the noise variance unless that
-    is known, and the slants, one for each pair of columns that may be mixed.
+    is known, and the slants, one for each pair of columns that may be mixed (none unless `is_oblique`).
     """
 
     groups: NDArray[np.int_]
     known: bool
+    is_oblique: bool = True
 
     @cached_property
     def count(self) -> int:
@@ -98,7 +102,7 @@ class Shape:
     def pairs(self) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
         """Row and column in the metric of every slant: pairs of numeric columns, none where there are many."""
         single = [c for c in range(len(self.groups)) if int((self.groups == self.groups[c]).sum()) == 1]
-        found = [(i, j) for i in single for j in single if j < i] if len(single) <= FEW else []
+        found = [(i, j) for i in single for j in single if j < i] if self.is_oblique and len(single) <= FEW else []
         rows, columns = np.array(found, dtype=int).reshape(-1, 2).T
         return rows, columns
 
@@ -189,30 +193,36 @@ def last_resort(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Ma
 
 @dataclass(frozen=True)
 class Fit:
-    """The likeliest hyper-parameters, and how to draw equally weighted ones from their posterior."""
+    """The likeliest hyper-parameters if distances may be oblique, and how to weigh all of them.
+
+    `draw` returns the likeliest of the likelier structure, oblique or along the axes, and equally weighted draws from
+    the posterior of both.
+    """
 
     likeliest: Hyperparameters
-    draw: Callable[[], list[Hyperparameters]]
+    draw: Callable[[], tuple[Hyperparameters, list[Hyperparameters]]]
 
 
-def fit(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Matrix | None = None) -> Fit:
-    """Fit to rows (n, d) and standardised outcomes y (n,); with `variances` (n,) the noise is taken as known.
+@dataclass(frozen=True)
+class Posterior:
+    """Hyper-parameters of one structure given rows (n, d), standardised outcomes y (n,) and known variances (n,)."""
 
-    Raises:
-        FitFailed: if every start ended in a matrix that is not positive definite or a value that is not finite.
-    """
-    shape = Shape(groups, variances is not None)
-    n, count, (i, j) = len(y), shape.count, shape.pairs
-    fixed = variances if variances is not None else np.zeros(n)
+    shape: Shape
+    rows: Matrix
+    y: Matrix
+    fixed: Matrix
 
-    def loss(theta: Matrix) -> tuple[float, Matrix]:
+    def loss(self, theta: Matrix) -> tuple[float, Matrix]:
+        """Return the negative log posterior, up to a constant, and its gradient at one vector (t,)."""
+        shape, rows, y, n = self.shape, self.rows, self.y, len(self.y)
+        count, (i, j) = shape.count, shape.pairs
         metric = shape.metric(theta)
         scale = math.exp(theta[count])
         alike, slope = correlation(squared_distances(rows @ metric.T))
         kernel = scale * alike
         sigma = 0.0 if shape.known else math.exp(theta[count + 1])
         covariance = kernel.copy()
-        covariance[np.diag_indices(n)] += fixed + sigma + JITTER
+        covariance[np.diag_indices(n)] += self.fixed + sigma + JITTER
         try:
             factor = cholesky(covariance, lower=True, check_finite=False)
         except LinAlgError:
@@ -228,47 +238,83 @@ def fit(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Matrix | N
         # Derivative by the squared distances, summed over pairs of points, then by the metric.
         pull = -0.5 * scale * inner * slope
         by_metric = 4.0 * metric @ (rows.T @ (pull.sum(axis=1)[:, None] * rows) - rows.T @ pull @ rows)
-        gradient[:count] -= np.bincount(groups, weights=(by_metric * metric).sum(axis=1), minlength=count)
+        gradient[:count] -= np.bincount(shape.groups, weights=(by_metric * metric).sum(axis=1), minlength=count)
         gradient[count] += (inner * kernel).sum()
         if not shape.known:
             gradient[count + 1] += float(np.trace(inner)) * sigma
         gradient[shape.first :] += by_metric[i, j] * np.diag(metric)[i]
         return value, gradient
 
-    optima: list[tuple[float, Matrix]] = []
-    for length, noise in [(0.5, 1e-3), (2.0, 1e-2), (0.25, 1e-4)][: 1 if n > MANY else 3]:
-        start = shape.start(length * math.sqrt(count), noise)
-        result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=shape.bounds, options={"maxiter": 200})
-        if math.isfinite(result.fun) and result.fun < 1e9:
-            optima.append((float(result.fun), np.asarray(result.x)))
-    if not optima:
-        raise FitFailed(f"the covariance of {n} points was not positive definite from any start")
-    optima.sort(key=lambda optimum: optimum[0])
-    least, best = optima[0]
-    evidence = -least - 0.5 * n * math.log(2.0 * math.pi)
+    def optima(self) -> list[tuple[float, Matrix]]:
+        """Return the minima of the loss that the starts lead to, the least first."""
+        found: list[tuple[float, Matrix]] = []
+        for length, noise in STARTS[: 1 if len(self.y) > MANY else None]:
+            start = self.shape.start(length * math.sqrt(self.shape.count), noise)
+            bounds = self.shape.bounds
+            result = minimize(self.loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200})
+            if math.isfinite(result.fun) and result.fun < 1e9:
+                found.append((float(result.fun), np.asarray(result.x)))
+        return sorted(found, key=lambda optimum: optimum[0])
 
-    def finished(theta: Matrix) -> Hyperparameters:
-        metric, scale = shape.metric(theta), math.exp(theta[count])
-        noises: Matrix = fixed + (0.0 if shape.known else math.exp(theta[count + 1])) + JITTER
-        covariance = scale * correlation(squared_distances(rows @ metric.T))[0] + np.diag(noises)
+    def finished(self, theta: Matrix, loss: float = math.inf) -> Hyperparameters:
+        """Return a vector's hyper-parameters; their evidence follows from the loss."""
+        count, n = self.shape.count, len(self.y)
+        metric, scale = self.shape.metric(theta), math.exp(theta[count])
+        noises: Matrix = self.fixed + (0.0 if self.shape.known else math.exp(theta[count + 1])) + JITTER
+        covariance = scale * correlation(squared_distances(self.rows @ metric.T))[0] + np.diag(noises)
         ones = np.linalg.solve(covariance, np.ones(n))
-        return Hyperparameters(metric, scale, noises, float(ones @ y) / float(ones.sum()), evidence)
+        evidence = -loss - 0.5 * n * math.log(2.0 * math.pi)
+        return Hyperparameters(metric, scale, noises, float(ones @ self.y) / float(ones.sum()), evidence)
 
-    likeliest = finished(best)
-
-    def draw() -> list[Hyperparameters]:
-        if n > MANY:
-            return [likeliest]
+    def proposals(self, optima: Sequence[tuple[float, Matrix]]) -> tuple[Matrix, Matrix]:
+        """Return vectors (k, t) and the log (k,) of what each is worth; the sum over all grows with the evidence."""
+        least, best = optima[0]
         modes = [best]
         for value, theta in optima[1:]:
             if value < least + WORTH and all(float(np.abs(theta - mode).max()) > SAME for mode in modes):
                 modes.append(theta)
-        thetas, log_density = _propose(modes, [_curvature(loss, mode) for mode in modes])
-        log_weights = -losses(thetas, rows, y, shape, fixed) - log_density
+        thetas, log_density = _propose(modes, [_curvature(self.loss, mode) for mode in modes])
+        # The density of the slants' prior is what the structures' posteriors differ in.
+        slants = len(self.shape.pairs[0])
+        constant = slants * (math.log(SLANT_PRIOR) + 0.5 * math.log(2.0 * math.pi))
+        return thetas, -losses(thetas, self.rows, self.y, self.shape, self.fixed) - constant - log_density
+
+
+def fit(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Matrix | None = None) -> Fit:
+    """Fit to rows (n, d) and standardised outcomes y (n,); with `variances` (n,) the noise is taken as known.
+
+    Raises:
+        FitFailed: if every start ended in a matrix that is not positive definite or a value that is not finite.
+    """
+    fixed = variances if variances is not None else np.zeros(len(y))
+    oblique = Posterior(Shape(groups, variances is not None), rows, y, fixed)
+    optima = oblique.optima()
+    if not optima:
+        raise FitFailed(f"the covariance of {len(y)} points was not positive definite from any start")
+    likeliest = oblique.finished(optima[0][1], optima[0][0])
+
+    def draw() -> tuple[Hyperparameters, list[Hyperparameters]]:
+        if len(y) > MANY:
+            return likeliest, [likeliest]
+        structures = [(oblique, optima)]
+        if len(oblique.shape.pairs[0]):
+            straight = replace(oblique, shape=replace(oblique.shape, is_oblique=False))
+            if found := straight.optima():
+                structures.append((straight, found))
+        worth = [posterior.proposals(found) for posterior, found in structures]
+        likelier = int(np.argmax([logsumexp(log_weights) for _, log_weights in worth]))
+        posterior, found = structures[likelier]
+        owners = [
+            (posterior, theta)
+            for (posterior, _), (thetas, _) in zip(structures, worth, strict=True)
+            for theta in thetas
+        ]
+        log_weights = np.concatenate([log_weights for _, log_weights in worth])
         weights = np.exp(log_weights - log_weights.max())
         places = (np.arange(DRAWS) + 0.5) / DRAWS
-        picks = np.searchsorted(np.cumsum(weights) / weights.sum(), places)
-        return [finished(thetas[min(int(k), PROPOSALS - 1)]) for k in picks]
+        picks = np.searchsorted(np.cumsum(weights) / weights.sum(), places).clip(max=len(owners) - 1)
+        drawn = [owner.finished(theta) for owner, theta in (owners[int(k)] for k in picks)]
+        return posterior.finished(found[0][1], found[0][0]), drawn
 
     return Fit(likeliest, draw)
 
@@ -300,7 +346,7 @@ def _curvature(loss: Callable[[Matrix], tuple[float, Matrix]], theta: Matrix) ->
 
 
 def _propose(modes: Sequence[Matrix], curvatures: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
-    """Return proposals (k, t), the same every time, and the log density of each, up to a constant."""
+    """Return proposals (k, t), the same every time, and the log density of each."""
     size = len(modes[0])
     cube = qmc.Sobol(size + 2, rng=np.random.default_rng(1)).random(PROPOSALS).clip(1e-6, 1.0 - 1e-6)
     normals = ndtri(cube[:, :size])
@@ -314,9 +360,10 @@ def _propose(modes: Sequence[Matrix], curvatures: Sequence[Matrix]) -> tuple[Mat
         roots.append(root)
         own = owner == k
         thetas[own] = modes[k] + stretch[own, None] * (normals[own] @ np.linalg.inv(root))
+    constant = gammaln(0.5 * (FREEDOM + size)) - gammaln(0.5 * FREEDOM) - 0.5 * size * math.log(FREEDOM * math.pi)
     densities = []
     for mode, root in zip(modes, roots, strict=True):
         far = np.square((thetas - mode) @ root).sum(axis=1)
-        log_volume = float(np.log(np.abs(np.linalg.det(root))))
+        log_volume = float(np.log(np.abs(np.linalg.det(root)))) + constant - math.log(len(modes))
         densities.append(log_volume - 0.5 * (FREEDOM + size) * np.log1p(far / FREEDOM))
     return thetas, np.logaddexp.reduce(densities, axis=0)

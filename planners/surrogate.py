@@ -391,7 +391,7 @@ def _fit_outcome(
         choices.append((evidence - LOG_ODDS[scale.kind], scale, found))
     if choices:
         _, scale, found = max(choices, key=lambda c: c[0])
-        return scale, found.likeliest, found.draw(), None
+        return scale, *found.draw(), None
     scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
     middling = last_resort(rows, scale.to_model(y), space.groups, noise)

@@ -57,7 +57,7 @@ def test_the_likeliest_are_a_minimum_of_the_losses():
 def test_draws_follow_the_posterior(monkeypatch):
     monkeypatch.setattr(hyperparameters, "DRAWS", 512)  # enough to see a bias
     rows, y, known = ROWS[:, :1], Y, np.full(14, 0.05)
-    draws = fit(rows, y, np.array([0]), known).draw()
+    draws = fit(rows, y, np.array([0]), known).draw()[1]
     axes = np.meshgrid(np.linspace(-5, 6, 220), np.linspace(-5, 6, 220), indexing="ij")
     grid = np.stack([a.ravel() for a in axes], axis=1)
     value = losses(grid, rows, y, Shape(np.array([0]), known=True), known)
@@ -71,7 +71,7 @@ def test_draws_follow_the_posterior(monkeypatch):
 
 def test_a_fit_is_the_same_every_time():
     first, second = fit(ROWS, Y, GROUPS), fit(ROWS, Y, GROUPS)
-    for a, b in zip([first.likeliest, *first.draw()], [second.likeliest, *second.draw()], strict=True):
+    for a, b in zip([first.likeliest, *first.draw()[1]], [second.likeliest, *second.draw()[1]], strict=True):
         assert np.array_equal(a.metric, b.metric)
         assert (a.scale, a.mean) == (b.scale, b.mean)
 
