@@ -62,7 +62,8 @@ APART = 0.075
 PROBE = 256
 """Points at which the region of a piece of advice is judged."""
 
-NEAR = "qLogNEI near the best"
+NEAR = " near the best"
+"""Added to the method's name."""
 
 Term = Callable[[Tensor], Tensor]
 
@@ -108,7 +109,7 @@ def choose(
 
     `collecting` seeks, for one objective, the best result that is likely to hold instead of the improvement that new
     knowledge may bring: there is no budget left to use that knowledge. `near` looks for the improvement within reach of
-    the best known point, yet apart from every measured one (one objective).
+    the best known point, or of the one that is the best compromise by itself, yet apart from every measured one.
     """
     space, problem = surrogate.space, surrogate.problem
     limits, feasibility = _limits(surrogate)
@@ -132,9 +133,10 @@ def choose(
             several = len(problem.objectives) > 1
             method = "qLogNEHVI" if several else "qLogNEI"
             terms.append(draws.hypervolume_improvement(scores[front]) if several else draws.improvement())
-            if near and not several:
-                method = NEAR
-                terms.append(_near(surrogate, scores[:, 0]))
+            worth = _alone(surrogate, scores, scores[front]) if several else scores[:, 0]
+            if near and not (several and worth.max() <= 0.0):
+                method += NEAR
+                terms.append(_near(surrogate, worth))
         seeds = surrogate.rows[front if len(problem.objectives) > 1 else np.argsort(-scores[:, 0], kind="stable")[:2]]
     if viability is not None:
         terms.append(lambda x: _viability_term(viability, x))
@@ -358,6 +360,13 @@ def _collecting(surrogate: Surrogate, limits: Sequence[Limit], feasibility: Matr
         return log_gain + PENALTY * short
 
     return gain
+
+
+def _alone(surrogate: Surrogate, scores: Matrix, front: Matrix) -> Matrix:
+    """Return the hypervolume (n,) that each row's scores (n, m) cover by themselves, as a share of the front's box."""
+    reference = reference_scores(surrogate, front)
+    spread = np.maximum(front.max(axis=0) - reference, 1e-9 * np.abs(reference) + 1e-12)
+    return np.asarray(np.prod(np.clip((scores - reference) / spread, 0.0, None), axis=1))
 
 
 def _near(surrogate: Surrogate, scores: Matrix) -> Term:

@@ -53,7 +53,7 @@ class BayesianPlanner(AskTell):
         advice: log-priors from hypotheses, see `athanor.planners.advice`.
         progress: share of the budget already used, from 0 to 1; None when there is no budget. Towards the end the
             planner collects what it knows to be good (one objective to maximise or minimise), and from half of it on
-            every second suggestion stays near the best point known (one objective).
+            every second suggestion stays near the best point known.
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -89,7 +89,7 @@ class BayesianPlanner(AskTell):
     def surrogate(self, moderate: bool = False) -> Surrogate:
         """Return the model of everything measured; raise `FitFailed` if there is too little to fit.
 
-        With `moderate`, poor results of the objective count as middling ones (`athanor.planners.surrogate.moderated`).
+        With `moderate`, poor results of the objectives count as middling ones (`athanor.planners.surrogate.moderated`).
         A fit depends on the observations alone; it is kept only to avoid doing the same work twice.
         """
         key = "\n".join(observation_key(o) for o in self.measured)
@@ -105,7 +105,7 @@ class BayesianPlanner(AskTell):
         if enough < self.initial and number <= self.initial:
             return self._design(number, "initial design (scrambled Sobol)", None)
         settled = self.progress is not None and self.progress >= SETTLED
-        near = settled and number % 2 == 0 and len(self._problem.objectives) == 1
+        near = settled and number % 2 == 0
         collecting = self.progress is not None and self.progress >= COLLECT
         try:
             surrogate = self.surrogate(moderate=near and not collecting)
@@ -188,13 +188,14 @@ class BayesianPlanner(AskTell):
             unit = self._problem.unit(name)
             text += f", against {best[0].predicted[name].mean:.4g}{f' {unit}' if unit else ''} at the best point so far"
             spread = float(surrogate.predict_rows(surrogate.rows)[1][:, 0].mean())
-            if chosen.method == NEAR:
-                text += (
-                    "; it is near that point, yet apart from all measured ones, in case the model is wrong there, "
-                    "and the model asked takes poor results for middling ones"
-                )
-            elif predicted[name].sd > 2 * spread:
+            if not chosen.method.endswith(NEAR) and predicted[name].sd > 2 * spread:
                 text += "; it is tried because little is known there"
+        if chosen.method.endswith(NEAR):
+            place = "the best compromise" if len(self._problem.objectives) > 1 else "that point"
+            text += (
+                f"; it is near {place}, yet apart from all measured ones, in case the model is wrong there, "
+                "and the model asked takes poor results for middling ones"
+            )
         if surrogate.notes:
             text += f" ({'; '.join(surrogate.notes)})"
         return f"{text}."

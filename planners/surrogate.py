@@ -28,7 +28,7 @@ from athanor.planners.hyperparameters import (
 )
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
 from athanor.planners.process import Process
-from athanor.planners.protocol import Observation, Predicted
+from athanor.planners.protocol import Measured, Observation, Predicted
 from athanor.planners.space import Space
 
 LOG_ODDS = {"plain": 0.0, "log": 3.0, "saturating": 3.0, "logit": 6.0}
@@ -230,27 +230,32 @@ class Surrogate:
 
 
 def moderated(problem: Problem, observations: Sequence[Observation]) -> list[Observation]:
-    """Return the observations with results of the objective far below the middle raised to a middling one.
+    """Return the observations with results of an objective far below its middle raised to a middling one.
 
-    As far below the median as the best lies above it is where they are held. A process that works well on a plateau
-    and badly beyond its edges looks to a stationary model like one long slope, and the plateau's own shape is lost;
-    what lies at the foot of the slope need not be known to climb. Only for one objective that has a direction and
-    no bounds of its own.
+    As far below the median as the best lies above it is where they are held, and no better than a stated reference. A
+    process that works well on a plateau and badly beyond its edges looks to a stationary model like one long slope, and
+    the plateau's own shape is lost; what lies at the foot of the slope need not be known to climb. Objectives that have
+    a target or bounds of their own are left as they are.
     """
-    [objective] = problem.objectives
-    name = objective.name
-    having = [o.outcomes[name].mean for o in observations if name in o.outcomes]
-    if objective.goal is None or not having or any(c.name == name for c in problem.outcome_constraints):
-        return list(observations)
-    sign = 1.0 if objective.goal == "maximize" else -1.0
-    y = sign * np.array(having)
-    least = 2.0 * float(np.median(y)) - float(y.max())
+    least: dict[str, float] = {}
+    for objective in problem.objectives:
+        scores = [
+            objective.score(o.outcomes[objective.name].mean) for o in observations if objective.name in o.outcomes
+        ]
+        bounded = any(c.name == objective.name for c in problem.outcome_constraints)
+        if objective.goal is not None and not bounded and scores:
+            held = 2.0 * float(np.median(scores)) - max(scores)
+            stated = objective.reference_score
+            least[objective.name] = objective.score(held if stated is None else min(held, stated))
+    signs = {o.name: 1.0 if o.goal == "maximize" else -1.0 for o in problem.objectives}
+
+    def hold(name: str, measured: Measured) -> Measured:
+        if name not in least or signs[name] * (measured.mean - least[name]) >= 0.0:
+            return measured
+        return measured.model_copy(update={"mean": least[name]})
+
     return [
-        o.model_copy(
-            update={"outcomes": {**o.outcomes, name: o.outcomes[name].model_copy(update={"mean": sign * least})}}
-        )
-        if name in o.outcomes and sign * o.outcomes[name].mean < least
-        else o
+        o.model_copy(update={"outcomes": {name: hold(name, measured) for name, measured in o.outcomes.items()}})
         for o in observations
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from athanor.planners.hyperparameters import FitFailed
@@ -139,6 +139,7 @@ def test_a_single_observation_is_too_little() -> None:
 BETTER = {"maximize": 1.0, "minimize": -1.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=12), st.sampled_from(["maximize", "minimize"]))
 def test_poor_results_are_raised_to_as_far_below_the_middle_as_the_best_is_above(y: list[float], goal: Any) -> None:
     problem = Problem([Continuous("x", 0, 1)], [Objective("y", goal)])
@@ -159,11 +160,22 @@ def test_poor_results_are_raised_to_as_far_below_the_middle_as_the_best_is_above
     "problem",
     [
         Problem([Continuous("x", 0, 1)], [Objective("y", target=3.0)]),
-        Problem(
-            [Continuous("x", 0, 1)], [Objective("y", "maximize")], constraints=[OutcomeConstraint("y", lower=1)]
-        ),
+        Problem([Continuous("x", 0, 1)], [Objective("y", "maximize")], constraints=[OutcomeConstraint("y", lower=1)]),
     ],
 )
 def test_nothing_is_raised_where_every_value_is_asked_about(problem: Problem) -> None:
     given_ = [Observation(values={"x": v / 10}, outcomes={"y": v}) for v in (0.0, 8.0, 9.0, 10.0)]
     assert moderated(problem, given_) == given_
+
+
+def test_nothing_is_raised_beyond_a_stated_reference() -> None:
+    """What covers no volume does not come to cover one."""
+    problem = Problem(
+        [Continuous("x", 0, 1)], [Objective("a", "maximize", reference=5.0), Objective("b", "minimize", reference=1.0)]
+    )
+    given_ = [Observation(values={"x": v / 10}, outcomes={"a": v, "b": 0.1 * v}) for v in (0.0, 8.0, 9.0, 10.0)]
+    raised = moderated(problem, given_)
+    assert [o.outcomes["a"].mean for o in raised] == [5.0, 8.0, 9.0, 10.0]
+    assert [o.outcomes["b"].mean for o in raised] == [0.0, 0.8, 0.9, 1.0]
+    problem = Problem([Continuous("x", 0, 1)], [Objective("a", "maximize", reference=9.5), Objective("b", "minimize")])
+    assert [o.outcomes["a"].mean for o in moderated(problem, given_)] == [7.0, 8.0, 9.0, 10.0]
