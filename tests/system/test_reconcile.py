@@ -298,7 +298,10 @@ def test_a_frozen_worker_is_not_taken_for_a_dead_one(bench: Any, drive: Drive) -
     process.kill()
     process.wait()
     worker = int((bench.place(campaign_id).sockets / "worker.pid").read_text().split()[0])
-    os.kill(worker, signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(bench.ledger.path, isolation_level=None, timeout=30)) as lock:
+        lock.execute("BEGIN IMMEDIATE")  # a worker frozen while it writes would lock the ledger
+        os.kill(worker, signal.SIGSTOP)
+        lock.execute("ROLLBACK")
     try:
         found = reconcile(bench, code=1)
         assert "stop-all --instrument snar-flow" in found["troubles"]["snar-flow"] and found["in_doubt"] == []
