@@ -422,8 +422,8 @@ def _weigh_advice(surrogate: Surrogate, advice: Sequence[Advice], number: int) -
     """Return the advice to use for this suggestion, and a note on each piece."""
     if not advice:
         return [], []
-    if number % 3 == 0:
-        return [], ["none: every third suggestion goes by the data alone"]
+    if number % 2 == 0:
+        return [], ["none: every second suggestion goes by the data alone"]
     count = len(surrogate.observations)
     used, notes = [], []
     for item in sorted(advice, key=lambda a: a.id):

@@ -221,16 +221,16 @@ def test_of_points_it_cannot_tell_apart_the_one_surest_to_hold_is_best():
     assert keen.probability >= 0.95
 
 
-def test_advice_steers_now_is_skipped_every_third_time_and_dies_when_refuted():
+def test_advice_steers_now_is_skipped_every_second_time_and_dies_when_refuted():
     right = Advice(id="h1", kind="region", center={"x": 3.14, "y": 2.3}, width={"x": 0.1, "y": 0.1}, given_at=8)
     wrong = Advice(id="h2", kind="region", center={"x": 9.0, "y": 14.5}, width={"x": 0.03, "y": 0.03})
     planner = BayesianPlanner(PLAIN, seed=7, advice=[wrong, right])
     run(planner, f, 8)
     planner.ingest([Observation(values={"x": 9.0, "y": 14.5}, outcomes=f({"x": 9.0, "y": 14.5}))])
     [ninth, tenth] = [planner.suggest(1, number=k)[0] for k in (9, 10)]
-    assert ninth.why.advice == ("none: every third suggestion goes by the data alone",)
-    assert any(note.startswith("h1: used") for note in tenth.why.advice)
-    assert any(note.startswith("h2: ignored") for note in tenth.why.advice)
+    assert tenth.why.advice == ("none: every second suggestion goes by the data alone",)
+    assert any(note.startswith("h1: used") for note in ninth.why.advice)
+    assert any(note.startswith("h2: ignored") for note in ninth.why.advice)
     again = BayesianPlanner.from_json(planner.to_json())
     assert again.advice == planner.advice
 
