@@ -25,6 +25,7 @@ from athanor.memory.errors import (
 from athanor.memory.ledger import Ledger
 from athanor.memory.signing import KeyProblem
 from athanor.memory.verify import verify
+from tests.accounts import can_be_another
 from tests.memory.conftest import Maker
 
 Opening = Callable[..., Ledger]
@@ -200,6 +201,7 @@ def test_a_head_that_cannot_be_signed_does_not_undo_the_write(ledger: Ledger, ca
     assert [problem.kind for problem in verify(ledger).problems] == ["head"]
 
 
+@pytest.mark.skipif(os.getuid() == 0 and not can_be_another(), reason="no other account to be: all is writable to root")
 def test_a_folder_of_keys_that_cannot_be_written_is_said_at_opening(ledger: Ledger) -> None:
     """Run as another user where we may, since nothing is read-only to root."""
     with tempfile.TemporaryDirectory() as folder:
