@@ -10,6 +10,7 @@ import torch
 
 from athanor.planners.acquisition import APART, NEAR, REACH, Draws, Limit, _limits, choose
 from athanor.planners.bayesian import BayesianPlanner
+from athanor.planners.problem import Continuous, Objective, Problem
 from athanor.planners.protocol import Candidate
 from athanor.planners.space import Space
 from athanor.planners.surrogate import Surrogate, build
@@ -136,3 +137,16 @@ def test_a_suggestion_near_the_best_asks_a_model_that_a_cliff_does_not_mislead()
     assert off[True] < 0.5 * off[False]
     candidate = planner.suggest(1, number=8)[0]
     assert candidate.predicted == planner.surrogate(moderate=True).predict(candidate.values)
+
+
+def test_of_several_objectives_the_best_compromise_is_stayed_near() -> None:
+    goals = [Objective("a", "maximize", reference=0.0), Objective("b", "maximize", reference=0.0)]
+    asked = Problem([Continuous("x", 0, 1), Continuous("z", 0, 1)], goals)
+    points = np.random.default_rng(2).random((8, 2))
+    a, b = points[:, 0], 1.0 - points[:, 0] ** 2 - 0.3 * points[:, 1]
+    planner = BayesianPlanner(asked, seed=1, progress=0.6)
+    planner.ingest(observed(points, a=a, b=b))
+    near = planner.suggest(1, number=8)[0]
+    assert near.why.method == f"qLogNEHVI{NEAR}"
+    middle = points[np.argmax(np.clip(a, 0, None) * np.clip(b, 0, None))]
+    assert np.abs(np.array([near.values["x"], near.values["z"]]) - middle).max() <= 1.1 * REACH
