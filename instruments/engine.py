@@ -1,7 +1,8 @@
 """The RunEngine and the one thread that calls it. Every other thread only leaves requests here and never waits.
 
 What the RunEngine does, and why it is held like this, is not obvious: abort works from any thread while it runs, but
-from a pause it would run the rest of the plan in the calling thread; `RE()` ends with the same exception after a pause
+from a pause it would run the rest of the plan in the calling thread, and after the plan has ended it would cancel the
+RunEngine's own cleaning up, which then never becomes idle again; `RE()` ends with the same exception after a pause
 and after an abort; a run that was stopped early calls itself a success; a pause from outside cancels whatever message
 is being worked on, and what came since the last checkpoint, readings included, is repeated on resume. So the plan
 alone pauses.
@@ -13,7 +14,6 @@ import asyncio
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,7 +36,7 @@ from athanor.instruments.words import LOST, Refused
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 2.0
+ENDING = frozenset({"aborting", "halting", "stopping", "panicked"})
 
 
 class Engine:
@@ -228,17 +228,29 @@ class Engine:
 
     def _abort(self, job: Job) -> None:
         # Until the RunEngine has taken the job there is nothing to abort yet; the gate refuses every move meanwhile.
-        while self._job is job:
-            if self.RE.state == "running" and not job.is_pausing:
-                try:
-                    self.RE.abort(job.ends or "")
-                    return
-                except (TransitionError, RuntimeError) as error:
-                    log.debug("abort: %s", error)
-            elif self.RE.state in ("aborting", "halting", "stopping", "panicked"):
-                return
+        while self._job is job and not self._abort_now(job, "running"):
             if job.over.wait(0.005):
                 return
+
+    def _abort_now(self, job: Job, *states: str) -> bool:
+        """Have the RunEngine abort if it is in one of these states and can; whether it is ending."""
+        with self._guard:
+            can_abort = self.RE.state in states and not (job.is_pausing or job.is_leaving or job.is_aborting)
+            job.is_aborting |= can_abort
+        if can_abort:
+            try:
+                self.RE.abort(job.ends or "")
+                return True
+            except (TransitionError, RuntimeError) as error:
+                log.debug("abort: %s", error)
+                job.is_aborting = False
+        return str(self.RE.state) in ENDING
+
+    def _may_leave(self, job: Job) -> bool:
+        """Asked by the plan at its end: not before an abort that is on its way has struck; none is begun afterwards."""
+        with self._guard:
+            job.is_leaving = not job.is_aborting or self.RE.state != "running"
+            return job.is_leaving
 
     # -- the RunEngine's own thread ------------------------------------------------------------------------------------
 
@@ -268,7 +280,6 @@ class Engine:
 
     def _run(self, job: Job) -> Ending:
         self._forget_commands()  # meant for the run before
-        self._await_idle()
         failure: Exception | None = None
         try:
             self._gate()
@@ -280,12 +291,6 @@ class Engine:
         if job.lost is None and (isinstance(failure, InstrumentLost) or not self._is_connected()):
             job.lost = describe(failure).removeprefix(LOST) if failure is not None else "the connection dropped"
         return self._ending(job, failure)
-
-    def _await_idle(self) -> None:
-        """An abort that came as the run before was ending leaves the RunEngine a moment in its aborting state."""
-        deadline = time.monotonic() + IDLE_S
-        while self.RE.state != "idle" and time.monotonic() < deadline:
-            time.sleep(0.005)
 
     def _forget_commands(self) -> None:
         while not self._commands.empty():
@@ -315,7 +320,19 @@ class Engine:
         return Ending("failed", describe(failure) if failure is not None else "the run has no stop document")
 
     def _plan(self, job: Job) -> Plan:
-        return plan_of(job, self._profile, self._axes, self._devices.detectors, lambda: self._begin_pause(job))
+        return plan_of(
+            job,
+            self._profile,
+            self._axes,
+            self._devices.detectors,
+            begins_pause=lambda: self._begin_pause(job),
+            stopped=lambda: self._stopped(job),
+            may_leave=lambda: self._may_leave(job),
+        )
+
+    def _stopped(self, job: Job) -> str | None:
+        latched = self._is_latched()
+        return job.ends or (None if latched is None else f"Stop All: {latched}")
 
     def _call(self, job: Job) -> None:
         plan = self._plan(job)

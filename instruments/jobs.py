@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+
 from athanor.instruments.laboratory import RunContext
-from athanor.instruments.plans import Plan, measure
+from athanor.instruments.plans import LOOK_S, Plan, measure
 from athanor.instruments.profile import Profile
 from athanor.instruments.spool import Ending, RunSpool
 
@@ -31,6 +34,10 @@ class Job:
     wants_pause: bool = False
     is_pausing: bool = False
     """The plan is about to pause the RunEngine: until it has, an abort is left to the RunEngine's own thread."""
+    is_aborting: bool = False
+    """The RunEngine is being told to abort."""
+    is_leaving: bool = False
+    """The plan has ended, or is about to: the RunEngine is not told to abort any more."""
     bounds: list[tuple[str, str]] = field(default_factory=list)
     """Its start and stop documents, as far as they are spooled."""
     over: threading.Event = field(default_factory=threading.Event)
@@ -39,10 +46,25 @@ class Job:
 
 
 def plan_of(
-    job: Job, profile: Profile, axes: Mapping[str, Any], detectors: Sequence[Any], begins_pause: Callable[[], bool]
+    job: Job,
+    profile: Profile,
+    axes: Mapping[str, Any],
+    detectors: Sequence[Any],
+    *,
+    begins_pause: Callable[[], bool],
+    stopped: Callable[[], str | None],
+    may_leave: Callable[[], bool],
 ) -> Plan:
-    """The measuring plan of a job on an instrument; `begins_pause` as for `measure`."""
-    return measure(
+    """The measuring plan of a job on an instrument, which does not end before it may.
+
+    `begins_pause` and `stopped` as for `measure`; `may_leave` is asked at the end until it is true.
+    """
+
+    def leave() -> Plan:
+        while not may_leave():
+            yield from bps.sleep(LOOK_S)
+
+    plan = measure(
         axes,
         detectors,
         job.values,
@@ -55,4 +77,6 @@ def plan_of(
         read_timeout=MARGIN_S + max(detector.timeout_s for detector in profile.detectors.values()),
         wants_pause=lambda: job.wants_pause,
         begins_pause=begins_pause,
+        stopped=stopped,
     )
+    return (yield from bpp.finalize_wrapper(plan, leave))

@@ -69,6 +69,7 @@ def measure(
     read_timeout: float | None = None,
     wants_pause: Callable[[], bool] = lambda: False,
     begins_pause: Callable[[], bool] = lambda: False,
+    stopped: Callable[[], str | None] = lambda: None,
 ) -> Plan:
     """Stage, set all axes together, settle, then trigger and read `replicates` times; one run.
 
@@ -88,6 +89,7 @@ def measure(
         read_timeout: seconds that one reading may take.
         wants_pause: whether somebody wants a pause.
         begins_pause: asked once when it can be had, just before it is; whether it is still to be.
+        stopped: why the run is being ended from outside, if it is: a motion that was halted is then no fault of an axis.
 
     Raises (through the RunEngine, and as reason of the stop document): `MoveFailed`, `ReadingFailed`, and whatever the
     devices raise.
@@ -125,6 +127,8 @@ def measure(
             raise  # an abort or stop from outside: the RunEngine closes the run with its reason
         except Exception as error:
             reason = describe(error)
+            if (why := stopped()) is not None and not reason.startswith(LOST):
+                reason = why if why.startswith(LOST) else f"{ABORTED}{why}"
             status = "abort" if reason.startswith(ABORTED) else "fail"
             yield from bps.close_run(exit_status=status, reason=reason)
             raise

@@ -7,7 +7,6 @@ comes after that, spool and ending, is the same.
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bluesky.plan_stubs import wait_for
-from bluesky.run_engine import RunEngine, TransitionError
+from bluesky.run_engine import RunEngine
 from bluesky.utils import DuringTask, RunEngineControlException
 
 from athanor.instruments.deadlines import spawn
@@ -24,10 +23,7 @@ from athanor.instruments.jobs import Job
 from athanor.instruments.plans import Plan
 from athanor.instruments.words import Refused
 
-log = logging.getLogger(__name__)
-
 LOOK_S = 0.01
-ENDING = ("aborting", "halting", "stopping", "panicked")
 FOREIGN_PAUSE = "paused by the queue's manager, which repeats what the plan has done: use `athanor pause` instead"
 
 
@@ -138,23 +134,14 @@ class QueuedEngine(Engine):
     def _abort(self, job: Job) -> None:
         turn: Turn = job.turn
         while self._job is job and not turn.over.is_set():
-            if turn.is_taken and self.RE.state in ("running", "paused") and not job.is_pausing:
-                try:
-                    # From a pause the rest of the plan is run in this thread, and the manager is left thinking that it
-                    # is still paused: its environment is then opened anew before the next experiment.
-                    self.RE.abort(job.ends or "")
-                    return
-                except (TransitionError, RuntimeError) as error:
-                    log.debug("abort: %s", error)
-            elif self.RE.state in ENDING:
+            # From a pause the rest of the plan is run in this thread, and the manager is left thinking that it is still
+            # paused: its environment is then opened anew before the next experiment.
+            if turn.is_taken and self._abort_now(job, "running", "paused"):
                 return
             if job.over.wait(0.005):
                 return
 
     # -- in the engine's own thread ------------------------------------------------------------------------------------
-
-    def _await_idle(self) -> None:
-        """The RunEngine is being called already."""
 
     def _call(self, job: Job) -> None:
         turn: Turn = job.turn

@@ -39,6 +39,9 @@ class Device:
         self.begun = 0
         self.position = 0.0
         self.error: Exception | None = None
+        self.may_stop = threading.Event()
+        self.may_stop.set()
+        self.is_stopping = False
         self._stopped = False
 
     def set(self, value: float = 1.0) -> Any:
@@ -52,14 +55,17 @@ class Device:
                 await asyncio.sleep(0.002)
             if self.error is not None:
                 raise self.error
-            self.position = value
+            if not self._stopped:
+                self.position = value
 
         return AsyncStatus(move())
 
     trigger = set
 
     async def stop(self, success: bool = True) -> None:
-        self._stopped = True
+        self._stopped = self.is_stopping = True
+        while not self.may_stop.is_set():
+            await asyncio.sleep(0.002)
 
     async def locate(self) -> dict[str, Any]:
         return {"setpoint": self.position, "readback": self.position}
@@ -123,8 +129,8 @@ class Stand:
 def stand(tmp_path: Path) -> Iterator[Stand]:
     stand = Stand(tmp_path)
     yield stand
-    stand.x.free.set()
-    stand.d.free.set()
+    for event in (stand.x.free, stand.d.free, stand.x.may_stop):
+        event.set()
     stand.engine.abort("the test is over")
     until(lambda: stand.engine.state == "idle")
 
@@ -157,6 +163,54 @@ def test_abort_while_moving(stand: Stand) -> None:
     assert stand.engine.abort("enough")
     assert stand.end(job) == Ending("aborted", "enough")
     assert stand.documents == ["start", "stop"]
+
+
+def test_an_abort_during_the_run_engines_own_cleaning_up_leaves_it_usable(stand: Stand) -> None:
+    """Its tasks would be cancelled, and it would never be idle again."""
+    stand.x.may_stop.clear()
+    stand.d.error = ValueError("odd")
+    job = stand.start(stand.job())
+    until(lambda: stand.x.is_stopping)
+    assert stand.engine.abort("enough")
+    assert not job.over.wait(0.2)
+    stand.x.may_stop.set()
+    assert stand.end(job) == Ending("failed", "ValueError: odd")
+    stand.d.error = None
+    assert stand.end(stand.start(stand.job())) == Ending("completed", None)
+
+
+def test_a_plan_does_not_end_before_an_abort_that_is_on_its_way_has_struck(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abort, states = stand.engine.RE.abort, []
+
+    def late(reason: str = "") -> Any:
+        stand.d.free.set()
+        until(lambda: "stop" in stand.documents)
+        assert not job.over.wait(0.2)
+        states.append(str(stand.engine.RE.state))
+        return abort(reason)
+
+    monkeypatch.setattr(stand.engine.RE, "abort", late)
+    stand.d.free.clear()
+    job = stand.start(stand.job())
+    until(lambda: stand.d.begun == 1)
+    stand.engine.abort("enough")
+    assert stand.end(job) == Ending("completed", None), "all was measured before the abort came"
+    assert states == ["running"]
+    assert stand.end(stand.start(stand.job())) == Ending("completed", None)
+
+
+@pytest.mark.parametrize("how", ["halted", "failed"])
+def test_what_stop_all_halts_is_no_fault_of_the_axis(stand: Stand, how: str) -> None:
+    """The recovery process halts the axes; the worker may see that before it hears of an abort."""
+    moving(stand)
+    stand.latched = "smoke"
+    stand.x._stopped = True
+    stand.x.error = ValueError("stopped") if how == "failed" else None
+    stand.x.free.set()
+    until(lambda: stand.endings)
+    assert stand.endings == [Ending("aborted", "Stop All: smoke")]
 
 
 def test_an_abort_that_came_during_preparation_ends_it(stand: Stand) -> None:
