@@ -289,7 +289,10 @@ class Inquiry:
         return [ids[i] for i in range(len(ids)) if carrier(i) == carrier(index)]
 
     def next_confirmation(self) -> Experiment | None:
-        """The next run that a registered test needs, or None when none is open or its budget is spent."""
+        """The next run that a registered test needs, or None when it is not its turn, none is open or the budget spent.
+
+        Blocks and suggestions take turns: a test of a wrong claim holds up the search only for a block (ADR 0022).
+        """
         c = self.context
         hypotheses = self._hypotheses()
         for registration, body in self._registrations().values():
@@ -304,6 +307,8 @@ class Inquiry:
             if not begun and self._confirmatory_left() < len(body.design.arms):
                 self._assess(body.group, ended="the budget for confirmatory runs is spent")
                 continue
+            if not begun and self._is_planners_turn(len(body.design.arms)):
+                return None
             names = ", ".join(h.removeprefix(f"{c.id}.") for h in body.group)
             detail = f"block {step.block}, arm {step.arm} of the registered test of {names}"
             return c.new_experiment(
@@ -316,6 +321,17 @@ class Inquiry:
                 arm=step.arm,
             )
         return None
+
+    def _is_planners_turn(self, runs: int) -> bool:
+        """Whether the planner comes before the next block: as often as it has runs, if the budget has room for both."""
+        c = self.context
+        if c.spec.budget.experiments - c.spent() <= self._confirmatory_left():
+            return False
+        purposes = [e.purpose for e in sorted(c.experiments(), key=lambda e: e.ordinal)]
+        if "confirm" not in purposes:
+            return False
+        since = purposes[len(purposes) - purposes[::-1].index("confirm") :]
+        return since.count("explore") < runs
 
     def test(self) -> None:
         """Weigh every open test again."""

@@ -89,7 +89,7 @@ def measure(
         read_timeout: seconds that one reading may take.
         wants_pause: whether somebody wants a pause.
         begins_pause: asked once when it can be had, just before it is; whether it is still to be.
-        stopped: why the run is being ended from outside, if it is: a motion that was halted is then no fault of an axis.
+        stopped: why the run is being ended from outside, if it is: a halted motion is then no fault of an axis.
 
     Raises (through the RunEngine, and as reason of the stop document): `MoveFailed`, `ReadingFailed`, and whatever the
     devices raise.

@@ -10,7 +10,7 @@ import pytest
 
 from athanor.agents.context import Context
 from athanor.agents.hypotheses.claims import Effect, Span
-from athanor.agents.inquiry import FEWEST_BLOCKS, Inquiry
+from athanor.agents.inquiry import DECIDED, FEWEST_BLOCKS, Inquiry
 from athanor.agents.observing import BY_HAND
 from athanor.agents.opening import envelope, instrument_place, open_campaign
 from athanor.agents.planning import PlanningFailed
@@ -158,8 +158,29 @@ class Room:
             )
         )
 
+    def suggest(self, inquiry: Inquiry) -> None:
+        """Run what stands for a suggestion of the planner."""
+        number = 1 + sum(e.number is not None for e in self.ledger.experiments(self.id))
+        why = {"method": "scripted", "detail": "", "fallback": None, "advice": []}
+        self.run(
+            inquiry.context.new_experiment(
+                values=BASE, purpose="explore", source="planner", number=number, candidate={"why": why}
+            )
+        )
+
+    def confirmation(self, inquiry: Inquiry) -> Experiment | None:
+        """The next confirmatory run, after the planner has had its turn; None when no test is open any more."""
+        while (experiment := inquiry.next_confirmation()) is None:
+            if all(h.state in DECIDED for h in self.ledger.hypotheses(self.id)):
+                return None
+            self.suggest(inquiry)
+        return experiment
+
+    def confirmations(self) -> list[Experiment]:
+        return [e for e in self.ledger.experiments(self.id) if e.purpose == "confirm"]
+
     def run(self, experiment: Experiment, reduction: str = "mean") -> None:
-        """Run a confirmatory experiment: concentration does raise the yield."""
+        """Run an experiment: concentration does raise the yield."""
         self.ledger.add_experiment(experiment)
         self.ledger.set_experiment_state(experiment.id, "approved", decision_id=self.grant.id)
         lease = self.lease
@@ -198,12 +219,12 @@ def test_a_round_is_registered_before_any_run_of_it(room: Room) -> None:
 
 def test_rivals_share_their_runs_and_get_opposite_verdicts(room: Room) -> None:
     inquiry = begin(room)
-    while (experiment := inquiry.next_confirmation()) is not None:
+    while (experiment := room.confirmation(inquiry)) is not None:
         room.run(experiment)
         inquiry.test()
     first, second = room.ledger.hypotheses(room.id)
     assert (first.state, second.state) == ("supported", "refuted")
-    carriers = {e.registration_id for e in room.ledger.experiments(room.id)}
+    carriers = {e.registration_id for e in room.confirmations()}
     assert carriers == {f"{first.id}.r"}
     shared = [[e.experiments for e in room.ledger.evidence(registration_id=f"{h.id}.r")] for h in (first, second)]
     assert shared[0][: len(shared[1])] == shared[1][: len(shared[0])]
@@ -218,14 +239,14 @@ def test_three_parameters_are_tested_by_the_same_runs_each_to_its_own_end(home: 
     bodies = [r.body for r in room.ledger.registrations(room.id)]
     assert [b["ending"] for b in bodies] == ["each by itself"] * 3
     assert len({b["design_key"] for b in bodies}) == 1 and {b["cap_blocks"] for b in bodies} == {7}
-    while (experiment := inquiry.next_confirmation()) is not None:
+    while (experiment := room.confirmation(inquiry)) is not None:
         room.run(experiment)
         inquiry.test()
     states = {h.statement.split()[0]: h.state for h in room.ledger.hypotheses(room.id)}
     assert states["concentration"] == "supported" and states["temperature"] in ("inconclusive", "supported", "refuted")
     counts = [len(room.ledger.evidence(registration_id=r.id)) for r in room.ledger.registrations(room.id)]
     assert counts[0] < max(counts), "the carrier was decided first, and the runs went on"
-    assert len(room.ledger.experiments(room.id)) == 4 * max(counts) <= 30
+    assert len(room.confirmations()) == 4 * max(counts) <= 30
     assert verify(room.ledger).is_clean
 
 
@@ -233,12 +254,41 @@ def test_three_parameters_are_tested_by_the_same_runs_each_to_its_own_end(home: 
 def test_confirmatory_runs_keep_to_their_share(home: Path, share: float) -> None:
     room = Room(home, share=share)
     inquiry = begin(room)
+    while (experiment := room.confirmation(inquiry)) is not None:
+        room.run(experiment)
+        inquiry.test()
+    used = len(room.confirmations())
+    assert 0 < used <= int(share * 40)
+    assert {h.state for h in room.ledger.hypotheses(room.id)} <= {"supported", "refuted", "inconclusive"}
+
+
+def purposes(room: Room) -> list[str]:
+    return [e.purpose for e in sorted(room.ledger.experiments(room.id), key=lambda e: e.ordinal)]
+
+
+def test_the_planner_has_its_turn_between_two_blocks(home: Path) -> None:
+    room = Room(home, experiments=60)
+    room.reasoner = Several()
+    inquiry = begin(room)
+    for _ in range(9):
+        experiment = room.confirmation(inquiry)
+        assert experiment is not None
+        room.run(experiment)
+        inquiry.test()
+    assert purposes(room) == [*["confirm"] * 4, *["explore"] * 4, *["confirm"] * 4, *["explore"] * 4, "confirm"]
+    assert room.again().next_confirmation() is not None, "a block that has begun is finished first"
+
+
+def test_no_turn_is_given_that_the_tests_share_cannot_spare(home: Path) -> None:
+    room = Room(home, experiments=20)
+    inquiry = begin(room)
+    for _ in range(10):
+        room.suggest(inquiry)
     while (experiment := inquiry.next_confirmation()) is not None:
         room.run(experiment)
         inquiry.test()
-    used = len(room.ledger.experiments(room.id))
-    assert 0 < used <= int(share * 40)
-    assert {h.state for h in room.ledger.hypotheses(room.id)} <= {"supported", "refuted", "inconclusive"}
+    assert set(purposes(room)[10:]) == {"confirm"}
+    assert {h.state for h in room.ledger.hypotheses(room.id)} <= DECIDED
 
 
 def test_nobody_is_asked_when_the_share_allows_no_test(home: Path) -> None:
@@ -300,7 +350,7 @@ def test_what_a_person_entered_decides_no_registered_test(room: Room) -> None:
     assert first is not None
     room.run(first, BY_HAND)
     inquiry.test()
-    second = inquiry.next_confirmation()
+    second = room.confirmation(inquiry)
     assert second is not None and second.block == (first.block or 0) + 1, "its block is dropped, another one begins"
     assert room.ledger.evidence(campaign=room.id) == []
 
@@ -332,7 +382,7 @@ def test_a_surface_that_cannot_be_read_is_noted_and_not_asked_about_at_once_agai
 def test_the_end_of_a_campaign_leaves_nothing_open(room: Room, blocks: int, verdict: str) -> None:
     inquiry = begin(room)
     while len(room.ledger.evidence(registration_id=f"{room.id}.H1.r")) < blocks:
-        experiment = inquiry.next_confirmation()
+        experiment = room.confirmation(inquiry)
         assert experiment is not None
         room.run(experiment)
         inquiry.test()
