@@ -2,11 +2,11 @@
 
     python -m benchmarks wrong_hypothesis --seeds 20
 
-A hypothesis can cost in two ways. Its test uses up runs; and, once supported, it advises the planner (while a test is
-open the loop makes no other suggestion, and a refuted claim says nothing any more). The wrong reasoner therefore states
-both kinds of wrong claim, with a prior of 0.95: that the best conditions lie in a region which an adversary who knows
-the true optimum put as far from it as the runs so far allow, set against the worst run, so that its test supports it
-and it does advise; and the direction of an effect turned round, so that runs are spent on refuting it.
+A hypothesis can cost in two ways. Its test uses up runs; and it advises the planner, with its prior while the test is
+open and, once supported, with more (a refuted claim says nothing any more). The wrong reasoner therefore states both
+kinds of wrong claim, with a prior of 0.95: that the best conditions lie in a region which an adversary who knows the
+true optimum put as far from it as the runs so far allow, set against the worst run, so that its test supports it; and
+the direction of an effect turned round, so that runs are spent on refuting it.
 
 Both reasoners pay for their tests from the same budget, on the full stack, with the same seeds. The target is a
 noise-free value within 5 % of the reference at a measured point (with two objectives, 0.85 of the reference
