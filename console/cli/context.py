@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,6 +109,35 @@ def latch(campaign: Campaign, ledger: Ledger) -> Latch:
     from athanor.instruments.latch import Latch
 
     return Latch(instrument_place(campaign, ledger))
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Why nothing may start on an instrument: in two words, as a line, and the command that ends it."""
+
+    word: str
+    text: str
+    way_on: str
+
+
+def halt(campaign: Campaign, ledger: Ledger) -> Halt | None:
+    """Return what holds the instrument of a campaign that has not ended: Stop All, or a person who took it over."""
+    from athanor.instruments.takeover import TakeOver
+
+    if campaign.state in ("succeeded", "failed", "cancelled"):
+        return None
+    name = campaign.instrument
+    stopped = latch(campaign, ledger).read()
+    if stopped.engaged:
+        text = f"Stop All is latched: {stopped.reason or 'no reason given'}"
+        return Halt("Stop All", text, command("reset-stop", "--instrument", name, "--reason", "why it is safe"))
+    standing = TakeOver(instrument_place(campaign, ledger)).read()
+    if standing.tenure is not None:
+        return Halt("taken over", f"taken over: {standing.tenure}", command("hand-back", name))
+    if standing.trouble is not None:
+        release = command("take-over", name, "--emergency-release", "--reason", "why it is safe")
+        return Halt("taken over?", f"nobody can tell who has {name} in hand: {standing.trouble}", release)
+    return None
 
 
 def unlatched_count(campaign: Campaign, ledger: Ledger) -> int:

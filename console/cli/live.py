@@ -77,7 +77,8 @@ class Follower:
         if self._live is not None:
             flag = context.ledger_flag(self._ledger)
             sheet = asking.waiting(self._ledger, self._view.campaign)
-            self._live.update(panel(self._view, self._note, flag, sheet), refresh=True)
+            halt = context.halt(self._view.campaign, self._ledger)
+            self._live.update(panel(self._view, self._note, flag, sheet, halt), refresh=True)
         elif not self._quiet:
             self._say_news(self._view)
 
@@ -111,6 +112,8 @@ class Follower:
         for item in wants_person(view):
             typed = look.actions(item, context.ledger_flag(self._ledger))[0]
             self._once(f"{item.id} waits {item.state}", f"{item.id} is waiting: {typed}")
+        if (halt := context.halt(view.campaign, self._ledger)) is not None:
+            self._once(halt.text, f"{halt.text}: {halt.way_on}")
         if (sheet := asking.waiting(self._ledger, view.campaign)) is not None:
             typed = asking.command(sheet, context.ledger_flag(self._ledger))
             text = f"{sheet.run.experiment} is waiting for a person at the bench: {asking.line(sheet)}: {typed}"
@@ -133,11 +136,16 @@ def wants_person(view: Overview) -> list[Experiment]:
 
 
 def panel(
-    view: Overview, note: str | None = None, ledger: str | None = None, sheet: Sheet | None = None
+    view: Overview,
+    note: str | None = None,
+    ledger: str | None = None,
+    sheet: Sheet | None = None,
+    halt: context.Halt | None = None,
 ) -> RenderableType:
     """Return the whole live view of a campaign.
 
-    `ledger` is the --ledger value that printed commands need; `sheet` what a person at the bench is waited for.
+    `ledger` is the --ledger value that printed commands need; `sheet` what a person at the bench is waited for; `halt`
+    why nothing may start on the instrument.
     """
     from rich.console import Group
     from rich.panel import Panel
@@ -151,6 +159,8 @@ def panel(
         grid.add_row("best" if index == 0 else "", row)
     grid.add_row("hypothesis", _hypothesis(view.current))
     grid.add_row("now", _now(view))
+    if halt is not None:
+        grid.add_row("halted", f"[bad]{output.plain(halt.text)}[/]\n[command]{output.plain(halt.way_on)}[/]")
     if sheet is not None:
         asked = f"[warn]for a person at the bench:[/] {output.plain(asking.line(sheet))}"
         grid.add_row("waiting", f"{asked}\n[command]{output.plain(asking.command(sheet, ledger))}[/]")

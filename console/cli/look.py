@@ -44,9 +44,9 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
         output.say(NOTHING_YET)
         return
     opened = context.open_ledger(ledger)
-    views = [overview.look(opened, item) for item in reversed(opened.campaigns())]
+    views = [(overview.look(opened, item), context.halt(item, opened)) for item in reversed(opened.campaigns())]
     if json:
-        output.emit({"ledger": opened.url, "campaigns": [_line(view) for view in views]})
+        output.emit({"ledger": opened.url, "campaigns": [_line(*view) for view in views]})
         return
     if not views:
         output.say(NOTHING_YET)
@@ -57,11 +57,11 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
             output.state(view.campaign.state),
             f"{view.used}/{view.budget}",
             best_text(view),
-            _marks(view, asking.waiting(opened, view.campaign)),
+            _marks(view, asking.waiting(opened, view.campaign), halt),
             wording.ago(view.campaign.created_at),
             output.plain(view.campaign.name),
         )
-        for view in views
+        for view, halt in views
     ]
     output.show(
         output.table(
@@ -73,15 +73,16 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
     )
 
 
-def _marks(view: Overview, sheet: Sheet | None) -> str:
-    """What a person should look at: experiments that wait, a question at the bench, stocks that run low."""
+def _marks(view: Overview, sheet: Sheet | None, halt: context.Halt | None) -> str:
+    """What a person should look at: a halt, experiments that wait, a question at the bench, stocks that run low."""
+    halted = [f"[bad]{output.plain(halt.word)}[/]"] if halt is not None else []
     waits = [wording.count(len(view.waiting), "waits", "wait")] if view.waiting else []
     waits += ["asks at the bench"] if sheet is not None else []
     low = [f"[warn]{output.plain(level.consumable.id)} low[/]" for level in view.stocks if level.is_low]
-    return ", ".join([*waits, *low])
+    return ", ".join([*halted, *waits, *low])
 
 
-def _line(view: Overview) -> dict[str, Any]:
+def _line(view: Overview, halt: context.Halt | None) -> dict[str, Any]:
     return {
         "id": view.campaign.id,
         "name": view.campaign.name,
@@ -90,6 +91,7 @@ def _line(view: Overview) -> dict[str, Any]:
         "simulated": view.campaign.simulated,
         "used": view.used,
         "budget": view.budget,
+        "halted": halt.text if halt is not None else None,
         "waiting": [item.id for item in view.waiting],
         "low": [level.consumable.id for level in view.stocks if level.is_low],
         "created_at": view.campaign.created_at,
@@ -169,11 +171,9 @@ def show(
 
 def _show_waiting(ledger: Ledger, view: Overview) -> None:
     flag = context.ledger_flag(ledger)
-    stopped = context.latch(view.campaign, ledger).read()
-    if stopped.engaged:
-        output.show(f"\n[bad]Stop All is latched[/]: {output.plain(stopped.reason or '')}")
-        reset = context.command("reset-stop", "--instrument", view.campaign.instrument, "--reason", "why it is safe")
-        output.show(f"  when it is safe:  [command]{output.plain(reset)}[/]")
+    if (halt := context.halt(view.campaign, ledger)) is not None:
+        output.show(f"\n[bad]{output.plain(halt.text)}[/]")
+        output.show(f"  when it is safe:  [command]{output.plain(halt.way_on)}[/]")
     if (sheet := asking.waiting(ledger, view.campaign)) is not None:
         output.show(f"\n[warn]waiting for a person at the bench[/]: {output.plain(asking.line(sheet))}")
         output.show(f"  [command]{output.plain(asking.command(sheet, flag))}[/]")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,15 @@ import pytest
 from athanor.agents.campaign import open_campaign, propose_experiment
 from athanor.agents.spec import load
 from athanor.console import overview
-from athanor.console.cli import drive, live, output
+from athanor.console.cli import context, drive, live, output
+from athanor.console.cli.app import run
+from athanor.governance.orders import Orders
 from athanor.instruments import laboratory
+from athanor.instruments.latch import Latch
+from athanor.instruments.takeover import TakeOver
 from athanor.memory.ledger import Ledger
+from athanor.memory.places import keys_dir
+from athanor.memory.signing import GateKey
 
 POINT = {"residence_time": 1.0, "equivalents": 2.0, "concentration": 0.3, "temperature": 80.0}
 
@@ -50,6 +58,50 @@ def test_without_a_terminal_news_are_said_once(
     assert said.count(f"{experiment.id} is waiting") == 1
     assert f"approve {experiment.id}@{experiment.revision[:8]}" in said
     assert "Pausing." in said
+
+
+@pytest.mark.parametrize("how", ["stopped", "taken over", "nobody can tell"])
+def test_every_view_says_what_holds_the_instrument_and_how_it_ends(
+    ledger: Ledger, campaign: str, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    place = context.instrument_place(ledger.campaign(campaign), ledger)
+    place.directory.mkdir(parents=True)
+    key = GateKey.load_or_create(keys_dir())
+    take_over = TakeOver(place, key.public)
+    if how == "stopped":
+        latch = Latch(place)
+        latch.create()
+        latch.engage("smoke", "ada")
+        text, way_on, word = "Stop All is latched: smoke", "reset-stop --instrument snar-flow", "Stop All"
+    else:
+        orders = Orders(ledger, key, "ada")
+        take_over.take("ada", lambda: orders.take_over("snar-flow", timedelta(hours=1), "new tubing"))
+        text, way_on, word = "taken over: ada has it in hand", "hand-back snar-flow", "taken over"
+    if how == "nobody can tell":
+        take_over.path.write_text("{")
+        text, way_on, word = "nobody can tell who has snar-flow in hand", "--emergency-release", "taken over?"
+    where = ("--ledger", ledger.url)
+    assert run(["show", campaign, *where]) == 0
+    shown = capsys.readouterr().out
+    assert text in shown and way_on in shown
+    assert run(["list", *where]) == 0
+    assert word in capsys.readouterr().out
+    assert run(["list", "--json", *where]) == 0
+    assert text in json.loads(capsys.readouterr().out)["campaigns"][0]["halted"]
+    with live.Follower(ledger, campaign) as follower:
+        follower.update()
+        follower.update(force=True)
+    said = capsys.readouterr().err
+    assert said.count(text) == 1 and way_on in said
+    console = output.console()
+    console.width = 200
+    with console.capture() as captured:
+        view = overview.look(ledger, ledger.campaign(campaign))
+        console.print(live.panel(view, halt=context.halt(view.campaign, ledger)))
+    assert text in captured.get() and way_on in captured.get()
+
+    ledger.set_campaign_state(campaign, "cancelled")
+    assert context.halt(ledger.campaign(campaign), ledger) is None
 
 
 def test_ctrl_c_asks_for_a_pause_and_a_second_press_says_so() -> None:
