@@ -21,6 +21,7 @@ from athanor.instruments.words import Refused
 from athanor.memory import decisions
 from athanor.memory.errors import NotFound
 from athanor.memory.records import Campaign, Decision, Experiment, Intent, Lease
+from athanor.memory.resources import Sample
 from athanor.memory.signing import PublicKey
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Rows:
     decision: Decision
     campaign: Campaign
     lease: Lease | None
+    sample: Sample | None = None
+    """What is measured, if the experiment has a sample to itself."""
 
 
 def read_rows(ledger: Ledger, intent_id: str) -> Rows:
@@ -49,6 +52,7 @@ def read_rows(ledger: Ledger, intent_id: str) -> Rows:
     except NotFound as error:
         raise Refused("intent.unknown", str(error)) from error
     try:
+        reserved = ledger.reservation_for(intent.experiment_id)
         return Rows(
             ledger_id=ledger.ledger_id,
             intent=intent,
@@ -56,6 +60,7 @@ def read_rows(ledger: Ledger, intent_id: str) -> Rows:
             decision=ledger.decision(intent.decision_id),
             campaign=ledger.campaign(intent.campaign_id),
             lease=ledger.lease(f"instrument:{intent.instrument}"),
+            sample=ledger.sample(reserved.samples[0]) if reserved is not None and reserved.samples else None,
         )
     except NotFound as error:
         raise Refused("decision.unknown", f"intent {intent_id} stands on nothing: {error}") from error

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.checks import Fence, Rows, check, read_rows
 from athanor.instruments.deadlines import spawn
@@ -153,7 +153,7 @@ class Dispatcher:
             seed=campaign.seed,
             replicates=experiment.replicates,
         )
-        metadata = {
+        metadata: dict[str, Any] = {
             "intent": rows.intent.id,
             "experiment": experiment.id,
             "campaign": campaign.id,
@@ -165,6 +165,8 @@ class Dispatcher:
             "ordinal": experiment.ordinal,
             "seed": campaign.seed,
         }
+        if rows.sample is not None:
+            metadata["sample"] = {"id": rows.sample.id, "label": rows.sample.label}
         return Job(context, experiment.values, metadata, spool, self._on_document, self._on_end)
 
     def _on_document(self, job: Job, name: str, body: str, size: int) -> None:

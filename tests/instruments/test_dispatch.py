@@ -15,6 +15,27 @@ from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.instruments.spool import Backlog, was_started
 from athanor.instruments.words import Refused
+from athanor.memory.resources import Needs, Sample
+
+
+@pytest.mark.parametrize("has_sample", [True, False])
+def test_the_start_document_names_the_sample(rig: Rig, has_sample: bool) -> None:
+    started: list[Any] = []
+    engine: Any = SimpleNamespace(
+        job=None, check_steps=lambda *_: None, start=lambda job, _: started.append(job), count_aborts=lambda: 0
+    )
+    dispatcher = Dispatcher(
+        rig.place, load("snar-flow").profile(), Latch(rig.place), rig.key.public, engine, SimpleNamespace(), Backlog(),
+        lambda: rig.ledger,
+    )  # type: ignore[arg-type]  # fmt: skip
+    rig.ledger.add_sample(Sample(id="s1", label="wafer 7"))
+    experiment = rig.propose()
+    needs = Needs(("s1",) if has_sample else ())
+    decision, lease = rig.approve(experiment), rig.lease
+    intent = rig.ledger.commit_intent(experiment.id, decision.id, rig.place.name, lease.holder, lease.epoch, needs)
+    dispatcher.dispatch(intent.id, rig.lease.epoch, 0, lambda _: None)
+    [job] = started
+    assert job.metadata.get("sample") == ({"id": "s1", "label": "wafer 7"} if has_sample else None)
 
 
 @pytest.mark.parametrize(
