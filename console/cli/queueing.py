@@ -50,10 +50,10 @@ def setup(
     from athanor.instruments.queueserver.settings import set_up
 
     sight, place, options = subject(profile, ledger)
-    if sight.parts is None:
+    if sight.profile is None:
         raise Refused(f"{profile} has faults", f"See them: {context.command('instruments', 'check', profile)}")
     try:
-        folder = set_up(place, Config(sight.parts, options), redis)
+        folder = set_up(place, Config(sight.profile, options), redis)
     except InstrumentUnavailable as error:
         raise Refused(f"{place.name}: {error.detail}", error.remedy) from error
     if json:
