@@ -33,16 +33,19 @@ from athanor.memory.verify import verify
 from benchmarks.driving import Driver, Log, free_port
 from benchmarks.kill_judge import Kill, Story, faults, place, stories
 from tests.sandbox.serving.served import Served
+from tests.system.queueing import Queue
 
 TIME_SCALE = 0.25
 """A run lasts about a second: half of it in motion, half of it measuring."""
 NOISE = 0.02
+OPTIONS = {"noise": NOISE, "time_scale": TIME_SCALE}
 BUDGET = 5000
 STARTUP_S = 3.0
 PROGRESS_S = 90.0
 SITTINGS = 6
 """So often an operator resumes before the campaign counts as stuck."""
 MODULES = {"worker": "instruments.worker", "recovery": "instruments.recovery", "controller": "sandbox"}
+QUEUED = {**MODULES, "worker": "bluesky_queueserver"}
 
 
 class Stuck(Exception):
@@ -55,12 +58,13 @@ class Lane:
     def __init__(self, front: str, seed: int, folder: Path) -> None:
         self.front = front
         self.served: Served | None = None
+        self.queue: Queue | None = None
         self._folder = folder
         self._port = free_port()
         self.url = str(folder / "ledger.db")
         self.ledger = Ledger.create(self.url)
         self.gate = Gate(self.ledger, GateKey.load_or_create(places.keys_dir()), "operator")
-        if front != "socket":
+        if front == "channel-access":
             self.serve()
         self.spec = self._spec(seed)
         self.campaign = open_campaign(self.spec, self.ledger)
@@ -69,6 +73,9 @@ class Lane:
         self.place = instrument_place(row, self.ledger)
         self.ledger.close()  # open again only when the process that forks the campaigns' has been forked itself
         self.driver = Driver(self.url, self.campaign, folder / "campaign.log")
+        if front == "queue":
+            self.queue = Queue(self.place, Path(self.url), "snar-flow", OPTIONS)
+            self.queue.start()
         self.ledger = Ledger.open(self.url)
         self.gate = Gate(self.ledger, GateKey.load_or_create(places.keys_dir()), "operator")
         self._log = Log((self.served.folder if self.served is not None else self.place.directory) / "controller.jsonl")
@@ -88,7 +95,7 @@ class Lane:
         if self.served is not None:
             laboratory = LaboratorySpec(profile=str(self.served.path))
         else:
-            laboratory = LaboratorySpec(name="snar-flow", options={"noise": NOISE, "time_scale": TIME_SCALE})
+            laboratory = LaboratorySpec(name="snar-flow", options=OPTIONS)
         changes = {"budget": {"experiments": BUDGET}, "hypotheses": {"share": 0.0}, "planner": "random", "seed": seed}
         return Spec.model_validate({**spec.model_dump(), "laboratory": laboratory.model_dump(), **changes})
 
@@ -102,6 +109,8 @@ class Lane:
         """Take in what is known, and answer for what is in doubt: by its documents and the controller's log."""
         if self.served is not None and self.served.process.poll() is not None:
             self.serve()
+        if self.queue is not None and self._watchdog() is None:
+            self._start_queue(self.queue)
         try:
             reconcile(self.ledger, self.place, retry=True)
         except WorkerLost:
@@ -119,6 +128,13 @@ class Lane:
             doubt.settle(self.ledger, self.gate, experiment, answer, f"by its documents and the log: {known.hint}")
             self.answers[experiment.id] = answer
             self.settled_at[experiment.id] = time.time()
+
+    def _start_queue(self, queue: Queue) -> None:
+        """The worker that a dead manager has left finishes what it has in hand first, and ends."""
+        deadline = time.monotonic() + PROGRESS_S
+        while self.pid("worker") is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        queue.start()
 
     def resume(self) -> None:
         """Start the campaign's next process."""
@@ -173,12 +189,20 @@ class Lane:
             return self.driver.pid if self.driver.is_running() else None
         if process == "controller" and self.served is not None:
             return self.served.process.pid if self.served.process.poll() is None else None
+        modules = MODULES if self.queue is None else QUEUED
         try:
+            if self.queue is not None and process in ("manager", "watchdog"):
+                running, manager = self._watchdog(), self.queue.manager_pid
+                return running if process == "watchdog" else manager
             pid = int((self.place.sockets / f"{process}.pid").read_text().split()[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
         except (OSError, ValueError, IndexError):
             return None
-        return pid if MODULES[process] in command else None
+        return pid if modules[process] in command else None
+
+    def _watchdog(self) -> int | None:
+        found = self.queue.process if self.queue is not None else None
+        return found.pid if found is not None and found.poll() is None else None
 
     def strike(self, process: str, is_resuming: bool) -> bool:
         """Kill a process and see how it is noticed; False when there is none to kill."""
@@ -192,7 +216,10 @@ class Lane:
         kill.holder = self._holder()
         worker = self.pid("worker")
         kill.at = time.time()
-        os.kill(pid, signal.SIGKILL)
+        if process == "watchdog" and self.queue is not None:
+            self.queue.kill()
+        else:
+            os.kill(pid, signal.SIGKILL)
         self.kills.append(kill)
         if process == "controller" and self.served is not None:
             self.served.end()
@@ -288,7 +315,6 @@ class Lane:
 
     def _stories(self, log: list[dict[str, Any]]) -> list[Story]:
         laboratory: Any = load("snar-flow")
-        options = {"noise": NOISE, "time_scale": TIME_SCALE}
         observed = {o.experiment_id: o for o in self.ledger.observations(self.campaign)}
         measured_at = {line["intent"]: line["values"] for line in log if line["kind"] == "trigger"}
         found = []
@@ -308,7 +334,7 @@ class Lane:
                 story.is_observed, story.closed_at = True, seen.created_at.timestamp()
                 story.outcomes = {name: outcome["mean"] for name, outcome in seen.outcomes.items()}
             if e.state == "completed":
-                given = laboratory.simulate(e.values, self.spec.seed, e.ordinal, e.replicates, options)
+                given = laboratory.simulate(e.values, self.spec.seed, e.ordinal, e.replicates, OPTIONS)
                 story.expected = {name: mean for name, (mean, _) in given.items()}
             at = measured_at.get(intent.id)
             story.is_elsewhere = at is not None and any(abs(at[n] - v) > 0.01 for n, v in e.values.items())
@@ -316,10 +342,12 @@ class Lane:
         return found
 
     def close(self) -> None:
-        """End the campaign and the IOC; `kill_matrix` kills the instrument's own processes, which takes no time."""
+        """End the campaign, the IOC and the queue; `kill_matrix` kills the instrument's own processes."""
         self.driver.close()
         if self.served is not None:
             self.served.kill()
+        if self.queue is not None:
+            self.queue.close()
         self.ledger.close()
 
 

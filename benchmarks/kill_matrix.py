@@ -3,7 +3,8 @@
     python -m benchmarks kill_matrix --kills 200 --seed 1 --jobs 2
 
 Killed are the campaign process, the worker, the recovery process and the controller, with the simulated SnAr reactor
-as a process of its own and served as an EPICS soft IOC over Channel Access. The operator then starts the IOC again if
+as a process of its own, served as an EPICS soft IOC over Channel Access, and behind a bluesky-queueserver, whose
+manager (alone) and watchdog (with the manager) are killed, too. The operator then starts the IOC or the queue again if
 it was that, takes in what is known (`athanor reconcile`), answers for what is in doubt by looking at the documents and
 at the controller's log (`athanor settle`), and resumes (`athanor resume`). One campaign lasts for some 25 kills.
 
@@ -11,8 +12,8 @@ The table has one row for each process and front end. The stages say where the r
 by the times in the ledger and in the controller's log. What became of the run in hand: completed by itself, in doubt
 (surfaced, and settled by the operator), ended with its cause, or handed over later because it had not started.
 Time until seen: for the campaign process until the next one holds its lease, start-up included; for the recovery
-process until there is another one; for worker and controller until the run is in doubt, the campaign has paused or,
-with nothing in hand, there is another worker (or, for the controller, the worker has left).
+process and the manager until there is another one; for the others until the run is in doubt, the campaign has paused
+or, with nothing in hand, there is another one (or, for the controller, the worker has left).
 
 Exit status 1 when an observation is lost, a start or a reading repeated, an end made up, or a campaign cannot go on.
 """
@@ -37,10 +38,16 @@ from typing import Any
 from benchmarks.kill_judge import STAGES
 
 PROCESSES = ("campaign", "worker", "recovery", "controller")
-FRONTS = ("socket", "channel-access")
+FRONTS = ("socket", "channel-access", "queue")
+QUEUE = ("manager", "watchdog")
 PER_CAMPAIGN = 25
 EARLY = 0.15
 """Share of the kills that strike while the operator's resume is still starting."""
+
+
+def processes_of(front: str) -> tuple[str, ...]:
+    """What is killed on a front end."""
+    return PROCESSES + QUEUE if front == "queue" else PROCESSES
 
 
 def plan(kills: int, seed: int, fronts: tuple[str, ...] = FRONTS) -> list[dict[str, Any]]:
@@ -49,7 +56,8 @@ def plan(kills: int, seed: int, fronts: tuple[str, ...] = FRONTS) -> list[dict[s
     lanes = []
     for number, front in enumerate(fronts):
         count = kills // len(fronts) + (number < kills % len(fronts))
-        order = [PROCESSES[i % len(PROCESSES)] for i in range(count)]
+        struck = processes_of(front)
+        order = [struck[i % len(struck)] for i in range(count)]
         rng.shuffle(order)
         strikes = [{"process": p, "when": rng.random(), "early": rng.random() < EARLY} for p in order]
         lanes += [
@@ -100,7 +108,7 @@ def summed(results: list[dict[str, Any]]) -> dict[str, Any]:
     """The table's rows and the sums over all campaigns."""
     kills = [kill for result in results for kill in result["kills"]]
     rows = []
-    for process in PROCESSES:
+    for process in PROCESSES + QUEUE:
         for front in FRONTS:
             some = [k for k in kills if (k["process"], k["front"]) == (process, front)]
             if not some:

@@ -69,9 +69,10 @@ class Queue:
 
     @property
     def manager_pid(self) -> int:
-        """The process between the watchdog, which was started first, and the worker."""
+        """The watchdog's child that is not the worker. Raises `ValueError` while it cannot be told."""
         assert self.process is not None
-        worker = int((self.place.sockets / "worker.pid").read_text())
+        file = self.place.sockets / "worker.pid"
+        worker = int(file.read_text()) if file.exists() else None
         (found,) = [pid for pid in children(self.process.pid) if pid != worker]
         return found
 
