@@ -7,6 +7,7 @@ everything the answer depends on, so a fresh process gives the same answer as an
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -144,8 +145,12 @@ def main() -> None:
             reply = answer(json.loads(line))
         except Exception as error:  # noqa: BLE001 - the process boundary: every failure travels as an answer
             reply = {"error": f"{type(error).__name__}: {error}"}
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(json.dumps(reply) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever asked was killed: end without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +98,17 @@ def test_a_cancelled_request_ends_the_process_though_it_hangs(planner: PlannerPr
     with pytest.raises(ProcessLookupError):
         os.kill(old, 0)
     assert planner.ask(suggest()) == answer(suggest())
+
+
+def test_it_ends_without_a_word_when_nobody_wants_its_answer() -> None:
+    command = [sys.executable, "-m", "athanor.agents.planning"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(json.dumps(suggest()) + "\n")
+        process.stdin.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 0)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(planner: PlannerProcess) -> None:
