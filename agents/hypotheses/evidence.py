@@ -99,27 +99,38 @@ def log_e(
     Returns:
         natural logarithm of E_n, the broadcast shape of the arguments. Where all x are zero it is E_n at s = 0.
     """
-    alone = _log_bayes_factor(n, total, squares, n, scales)
-    if residual is None or others == 0:
+    return _log_e(n, total, np.sqrt(squares), scales, None if residual is None else np.sqrt(residual), others)
+
+
+def _log_e(
+    n: npt.ArrayLike,
+    total: npt.ArrayLike,
+    norm: npt.ArrayLike,
+    scales: Sequence[float],
+    residual_norm: npt.ArrayLike | None,
+    others: int,
+) -> Floats:
+    """`log_e` from roots of the sums of squares, which do not underflow where the squares would."""
+    alone = _log_bayes_factor(n, total, norm, n, scales)
+    if residual_norm is None or others == 0:
         return alone
-    all_squares = np.asarray(squares, dtype=np.float64) + np.asarray(residual, dtype=np.float64)
-    pooled = _log_bayes_factor(n, total, all_squares, pooled_count(n, others), scales)
+    pooled = _log_bayes_factor(n, total, np.hypot(norm, residual_norm), pooled_count(n, others), scales)
     return np.logaddexp(alone, pooled) - math.log(2.0)
 
 
 def _log_bayes_factor(
-    n: npt.ArrayLike, total: npt.ArrayLike, squares: npt.ArrayLike, freedom: npt.ArrayLike, scales: Sequence[float]
+    n: npt.ArrayLike, total: npt.ArrayLike, norm: npt.ArrayLike, freedom: npt.ArrayLike, scales: Sequence[float]
 ) -> Floats:
-    """The closed form; `freedom` is m, and `squares` is Σx² + S."""
+    """The closed form; `freedom` is m, and `norm` is √(Σx² + S)."""
     from scipy.special import stdtr
 
     # The mixture has an axis of its own, in front.
     g2 = np.square(np.asarray(scales, dtype=np.float64))
-    arrays = (np.asarray(a, dtype=np.float64) for a in (n, total, squares, freedom))
-    count, sum_x, sum_xx, m = np.broadcast_arrays(*arrays)
+    arrays = (np.asarray(a, dtype=np.float64) for a in (n, total, norm, freedom))
+    count, sum_x, root, m = np.broadcast_arrays(*arrays)
     g2 = g2.reshape(-1, *(1,) * count.ndim)
     # s² ≤ n by Cauchy–Schwarz; rounding must not push it over.
-    s2 = np.minimum(np.where(sum_xx > 0.0, sum_x * sum_x / np.where(sum_xx > 0.0, sum_xx, 1.0), 0.0), count)
+    s2 = np.minimum(np.square(sum_x / np.where(root > 0.0, root, 1.0)), count)
     spread = 1.0 + count * g2
     r2 = s2 * g2 / spread
     rest = 1.0 - r2
@@ -133,11 +144,22 @@ def _log_bayes_factor(
 
 def running_residual(residuals: npt.ArrayLike) -> Floats:
     """S after each block: the squares of the further contrasts about their means so far; (…, n, k − 2) gives (…, n)."""
+    result: Floats = np.square(_running_residual_norm(residuals))
+    return result
+
+
+def _running_residual_norm(residuals: npt.ArrayLike) -> Floats:
+    """√S after each block, by Welford's recurrence: nothing is taken away from a larger sum, nothing underflows."""
     u = np.asarray(residuals, dtype=np.float64)
+    if u.shape[-1] == 0:
+        return np.zeros(u.shape[:-1])
     u = u - u[..., :1, :]  # S does not depend on the means; near them, rounding takes less away
-    n = np.arange(1, u.shape[-2] + 1, dtype=np.float64)[:, None]
-    result: Floats = ((u * u).cumsum(axis=-2) - u.cumsum(axis=-2) ** 2 / n).sum(axis=-1)
-    return np.maximum(result, 0.0)
+    n = np.arange(1, u.shape[-2], dtype=np.float64)[:, None]
+    means = u.cumsum(axis=-2)[..., :-1, :] / n
+    steps = np.zeros_like(u)
+    steps[..., 1:, :] = (u[..., 1:, :] - means) * np.sqrt(n / (n + 1.0))
+    result: Floats = np.hypot.accumulate(np.hypot.reduce(steps, axis=-1), axis=-1)
+    return result
 
 
 def log_e_above(
@@ -149,11 +171,10 @@ def log_e_above(
     """
     shifted = np.asarray(x, dtype=np.float64) - bound
     n = np.arange(1, shifted.shape[-1] + 1, dtype=np.float64)
-    total, squares = shifted.cumsum(axis=-1), (shifted * shifted).cumsum(axis=-1)
-    others = 0 if residuals is None else np.asarray(residuals).shape[-1]
-    if residuals is None or others == 0:
-        return log_e(n, total, squares, scales)
-    return log_e(n, total, squares, scales, residual=running_residual(residuals), others=others)
+    total, norm = shifted.cumsum(axis=-1), np.hypot.accumulate(np.abs(shifted), axis=-1)
+    if residuals is None:
+        return _log_e(n, total, norm, scales, None, 0)
+    return _log_e(n, total, norm, scales, _running_residual_norm(residuals), np.asarray(residuals).shape[-1])
 
 
 def log_e_pair(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -52,6 +52,8 @@ def test_the_closed_form_is_the_integral(x: list[float], scale: float) -> None:
 
 
 @given(st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=1, max_size=30), st.floats(1e-3, 1e3))
+@example([2.4e-162], 0.5).via("its square is subnormal")
+@example([1e-170, 3.0], 7.0).via("its square is zero")
 def test_it_depends_on_no_unit_and_stays_finite(x: list[float], unit: float) -> None:
     data = np.array(x)
     one, other = log_e_above(data, 0.0), log_e_above(data * unit, 0.0)

@@ -1,10 +1,11 @@
 """Error rates and power of the whole hypothesis layer, measured on simulated campaigns.
 
-Each campaign is run end to end by the code that runs real ones: exploration, effects, the statistical reasoner choosing
-claims from those noisy effects, registration with its share of α, sequential blocks, verdicts, and again until the
-budget is spent. Exploration visits the points of the planners' own scrambled Sobol design. Two parts are stand-ins, for
-speed: the laboratory is a formula plus normal noise, and the effects come from a linear model fitted by least squares.
-`simulate(…, surrogate=True)` puts the planner's own surrogate in its place (half a second per fit).
+Each campaign is exploration, effects, the statistical reasoner choosing claims from those noisy effects, registration
+with its share of α, sequential blocks, verdicts, and again until the budget is spent, each by the code that real
+campaigns run. Exploration visits the points of the planners' own scrambled Sobol design. Three parts are stand-ins, for
+speed: the laboratory is a formula plus normal noise; the effects come from a linear model fitted by least squares
+(`simulate(…, surrogate=True)` puts the planner's own surrogate in its place, half a second per fit); and when to ask is
+decided here, first all exploration and then tests, where the loop lets them take turns.
 """
 
 from __future__ import annotations
