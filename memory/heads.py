@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from athanor.memory.records import JournalRow
 from athanor.memory.signing import AnchorKey, KeyProblem, PublicKey, verify
 
 LOCK_TIMEOUT_S = 5.0
+AGAIN_TIMEOUT_S = 0.1
+"""Once the lock was not had in time its holder is probably frozen: the next writes do not wait as long again."""
 _log = logging.getLogger(__name__)
 
 
@@ -74,6 +76,7 @@ class Heads:
         self.keys = keys
         self.folder = keys / "heads" / ledger_id
         self.ledger_id = ledger_id
+        self._timeout_s = LOCK_TIMEOUT_S
 
     def prepare(self) -> None:
         """Make the folder, and see that it can be written.
@@ -83,8 +86,9 @@ class Heads:
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
-                pass
+            # Only whether it can be locked at all. That somebody holds it now says nothing against this folder.
+            with self._open() as descriptor, suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.access(self.folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
@@ -158,23 +162,27 @@ class Heads:
         return self.folder / f"{quote(chain, safe='')}.json"
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # The lock goes when the descriptor is closed, so it cannot outlive a killed process.
+    def _open(self) -> Iterator[int]:
+        # A lock goes when its descriptor is closed, so it cannot outlive a killed process.
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _lock(descriptor)
-            yield
+            yield descriptor
         finally:
             os.close(descriptor)
 
-
-def _lock(descriptor: int) -> None:
-    # Not a blocking lock: a holder that is frozen, not dead, must not freeze every other writer with it.
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.002)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Not a blocking lock: a holder that is frozen, not dead, must not freeze every other writer with it.
+        deadline = time.monotonic() + self._timeout_s
+        with self._open() as descriptor:
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        self._timeout_s = AGAIN_TIMEOUT_S
+                        raise BlockingIOError(error.errno, "another process holds the lock: is it frozen?") from error
+                    time.sleep(0.002)
+            self._timeout_s = LOCK_TIMEOUT_S
+            yield

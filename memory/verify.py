@@ -21,7 +21,7 @@ from athanor.memory.journal import GENESIS, row_hash
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import JournalRow
 from athanor.memory.rows import table_of
-from athanor.memory.signing import AnchorKey, KeyProblem, PublicKey, load_public
+from athanor.memory.signing import AnchorKey, GateKey, KeyProblem, PublicKey, load_public
 
 _JOURNAL = table_of(JournalRow)
 _TEXT = ("chain", "kind", "body", "previous", "hash", "at")
@@ -55,7 +55,8 @@ class Report:
     Attributes:
         problems: what is wrong, the journal's first; empty for a clean ledger.
         notes: what is no error: rows that no head covers yet (`unanchored`), chains without a head here (`no_head`),
-            a file that too many accounts may write (`writable`).
+            a file that too many accounts may write (`writable`), decisions whose signatures were not checked for want
+            of the gate's public key (`no_gate`).
         rows: rows of the journal read.
         chains: chains of the journal read.
     """
@@ -94,7 +95,8 @@ def verify(
         ledger: the ledger, open for writing or for reading.
         heads: signed heads to hold it against, by default those beside the keys.
         anchor: the public key of the heads, by default `anchor.pub` in the folder of keys.
-        gate: the gate's public key; with it, every decision's signature is checked too.
+        gate: the gate's public key, which every decision's signature is checked with; by default `gate.pub` in the
+            folder of keys, if heads of this ledger are there too. Without one a note says so.
     """
     report = Report()
     if heads is None:
@@ -103,6 +105,8 @@ def verify(
         report.problems += [Problem("head", None, None, line) for line in wrong]
     if anchor is None and heads:
         anchor = _anchor(ledger, report)
+    if gate is None and heads:
+        gate = _gate(ledger)
     report.notes += [Problem("writable", None, None, line) for line in access.too_open(ledger.path)]
     replay = Replay(gate)
     try:
@@ -119,7 +123,18 @@ def verify(
             ]
     except LedgerUnreadable as error:
         report.problems.append(Problem("damaged", None, None, str(error)))
+    if replay.unchecked:
+        one = replay.unchecked == 1
+        detail = f"{replay.unchecked} decision{'' if one else 's'} not checked: this ledger's gate.pub is not at hand"
+        report.notes.append(Problem("no_gate", None, None, detail))
     return report
+
+
+def _gate(ledger: Ledger) -> PublicKey | None:
+    try:
+        return load_public(ledger.heads.keys / GateKey.public_name)
+    except KeyProblem:
+        return None
 
 
 def _anchor(ledger: Ledger, report: Report) -> PublicKey | None:

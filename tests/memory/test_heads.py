@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,16 +75,38 @@ def test_a_head_in_another_s_place_is_named(heads: Heads, key: AnchorKey) -> Non
 
 
 def test_a_frozen_holder_of_the_lock_does_not_freeze_others(
-    heads: Heads, key: AnchorKey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, key: AnchorKey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0.05)
-    descriptor = os.open(heads.folder / "lock", os.O_RDWR)
+    folder = tmp_path / "heads" / "ledger-1"
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+    heads = Heads(tmp_path, "ledger-1")
+    heads.prepare()  # opening is not refused, and does not wait
     heads.advance([row(1)], key)
-    assert "could not be signed" in caplog.text
+    assert "could not be signed" in caplog.text and "is it frozen?" in caplog.text
+    assert heads.read() == ({}, [])
     os.close(descriptor)
     heads.advance([row(2)], key)
     assert heads.read()[0]["site"].seq == 2
+
+
+def test_only_the_first_write_waits_long_for_a_frozen_holder(
+    heads: Heads, key: AnchorKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    clock = iter(range(1_000))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=waited.append))
+    descriptor = os.open(heads.folder / "lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    for expected in (module.LOCK_TIMEOUT_S, module.AGAIN_TIMEOUT_S):
+        waited.clear()
+        heads.advance([row(1)], key)
+        assert len(waited) == int(expected)  # the clock goes on by a second each time it is read
+    os.close(descriptor)
+    heads.advance([row(1)], key)
+    assert heads.read()[0]["site"].seq == 1
 
 
 def test_retired_heads_are_kept_and_no_longer_read(heads: Heads, key: AnchorKey) -> None:

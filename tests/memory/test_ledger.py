@@ -167,9 +167,9 @@ def test_rows_after_a_crash_before_the_head_are_unanchored_not_wrong(
     ledger: Ledger, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.add_campaign(make.campaign())
-    monkeypatch.setattr(ledger.heads, "advance", lambda rows, key: None)
-    ledger.add_event("c1", "x", {})
-    monkeypatch.undo()
+    with monkeypatch.context() as crash:
+        crash.setattr(ledger.heads, "advance", lambda rows, key: None)
+        ledger.add_event("c1", "x", {})
     report = verify(ledger)
     assert report.is_clean
     assert [(note.kind, note.chain, note.seq) for note in report.notes] == [("unanchored", "campaign:c1", 2)]

@@ -105,13 +105,13 @@ def test_an_older_ledger_is_told_to_upgrade_and_upgraded(
 def test_the_first_schema_is_brought_up_with_all_its_data(
     home: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "REVISIONS", ("0001",))
-    monkeypatch.setattr(_experiments, "conclude", lambda *_: None)  # that release knew no reservations
-    monkeypatch.setattr(_leases, "device_taken", lambda *_: None)
-    with Ledger.create(home / "ledger.db") as old:
-        make.full(old)
-        rows = old.journal()
-    monkeypatch.undo()
+    with monkeypatch.context() as then:
+        then.setattr(schema, "REVISIONS", ("0001",))
+        then.setattr(_experiments, "conclude", lambda *_: None)  # that release knew no reservations
+        then.setattr(_leases, "device_taken", lambda *_: None)
+        with Ledger.create(home / "ledger.db") as old:
+            make.full(old)
+            rows = old.journal()
     with pytest.raises(SchemaTooOld, match="athanor ledger upgrade"):
         Ledger.open(home / "ledger.db")
     done = maintenance.upgrade(home / "ledger.db")

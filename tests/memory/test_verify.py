@@ -78,14 +78,14 @@ def named(report: Report) -> set[tuple[str, str | None, int | None]]:
 
 def test_the_specimen_is_clean(specimen: Specimen) -> None:
     report = specimen.damaged(lambda connection: None)
-    assert report.is_clean and not report.notes
+    assert report.is_clean and {note.kind for note in report.notes} == {"no_gate"}
     assert report.rows == len(specimen.rows) and report.chains == 2
 
 
 def test_verify_tells_of_nothing_in_a_live_ledger(ledger: Ledger, make: Maker) -> None:
     make.full(ledger)
     report = verify(ledger)
-    assert report.is_clean and not report.notes
+    assert report.is_clean and {note.kind for note in report.notes} == {"no_gate"}
 
 
 @settings(max_examples=40, deadline=None)
@@ -319,12 +319,24 @@ def test_evidence_from_an_experiment_that_was_never_to_be_run_is_named(ledger: L
     assert "c1.1" in report.problems[0].detail and "c1.2" in report.problems[1].detail
 
 
-def test_a_decision_that_the_gate_did_not_sign_is_named(ledger: Ledger, make: Maker, tmp_path: Path) -> None:
+def test_a_decision_that_the_gate_did_not_sign_is_named(ledger: Ledger, make: Maker) -> None:
     ledger.add_campaign(make.campaign())
     make.approve(ledger, ledger.add_experiment(make.experiment()))
+    assert [(note.kind, "1 decision" in note.detail) for note in verify(ledger).notes] == [("no_gate", True)]
     assert verify(ledger).is_clean
-    report = verify(ledger, gate=GateKey.load_or_create(tmp_path / "gate").public)
-    assert [problem.kind for problem in report.problems] == ["decision"]
+    GateKey.load_or_create(ledger.heads.keys)  # the maker's decisions are signed by nobody
+    report = verify(ledger)
+    assert [problem.kind for problem in report.problems] == ["decision"] and not report.notes
+
+
+def test_decisions_are_not_held_against_another_ledgers_gate(ledger: Ledger, make: Maker, tmp_path: Path) -> None:
+    """A copy from elsewhere is read beside our keys."""
+    ledger.add_campaign(make.campaign())
+    make.approve(ledger, ledger.add_experiment(make.experiment()))
+    gate = GateKey.load_or_create(tmp_path / "elsewhere").public
+    with Ledger.open(ledger.path, anchor=None, keys=tmp_path / "elsewhere") as opened:
+        assert {note.kind for note in verify(opened).notes} == {"no_head", "no_gate"}
+        assert [problem.kind for problem in verify(opened, gate=gate).problems] == ["decision"]
 
 
 def test_a_head_signed_by_somebody_else_is_no_head(specimen: Specimen, ledger: Ledger) -> None:
@@ -339,7 +351,7 @@ def test_without_heads_the_report_says_what_it_cannot_see(specimen: Specimen, tm
     with Ledger.open(specimen.path, anchor=None, keys=tmp_path) as opened:
         report = verify(opened)
     assert report.is_clean
-    assert {note.kind for note in report.notes} == {"no_head"}
+    assert {note.kind for note in report.notes} == {"no_head", "no_gate"}
 
 
 WRITER = """
