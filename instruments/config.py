@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.profile import Profile
+from athanor.instruments.protocols.wiring import ClassWiring
 from athanor.memory.canonical import digest
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ class Config:
 def settle_control_layer(profile: Profile) -> None:
     """Keep classic ophyd, which the RunEngine imports, from opening a control protocol for a simulated instrument.
 
-    It looks for one as it is imported, and sends datagrams where it finds one installed.
+    It looks for one as it is imported, and sends datagrams where it finds one installed. A profile that names classes
+    may need it: somebody's soft IOC is simulated, too.
     """
-    if profile.simulated:
+    if profile.simulated and not any(isinstance(wiring, ClassWiring) for wiring in profile.devices.values()):
         os.environ.setdefault("OPHYD_CONTROL_LAYER", "dummy")
 
 

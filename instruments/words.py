@@ -60,13 +60,21 @@ class Tally:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._counts: dict[str, int] = {}
+        self._fresh: dict[str, int] = {}
 
     def add(self, code: str) -> None:
         """Count one more."""
         with self._guard:
-            self._counts[code] = self._counts.get(code, 0) + 1
+            for counts in (self._counts, self._fresh):
+                counts[code] = counts.get(code, 0) + 1
 
     def counts(self) -> dict[str, int]:
         """The counts by code."""
         with self._guard:
             return dict(sorted(self._counts.items()))
+
+    def take(self) -> dict[str, int]:
+        """The counts since the last time they were taken."""
+        with self._guard:
+            fresh, self._fresh = self._fresh, {}
+        return dict(sorted(fresh.items()))

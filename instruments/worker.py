@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from athanor.instruments.takeover import TakeOver
     from athanor.instruments.writer import Writer
     from athanor.memory.ledger import Ledger
+    from athanor.memory.signing import PublicKey
 
 log = logging.getLogger(__name__)
 
 WARM = ("athanor.instruments.dispatch", "athanor.instruments.writer", "athanor.memory.ledger")
 WATCH_S = 0.1
+NOTE_S = 2.0
+"""Seconds between two notes of refusals in the journal."""
 LEAVE_S = 5.0
 """Seconds for the ledger to take what is spooled when the worker leaves; the rest stays in the spool."""
 
@@ -75,6 +78,7 @@ class Worker:
         self.engine: Engine | None = None
         self._writer: Writer | None = None
         self.dispatcher: Dispatcher | None = None
+        self.gate: PublicKey | None = None
         self.takeover: TakeOver | None = None
         self.by_hand: ByHand | None = None
         self.state = "starting"
@@ -94,6 +98,9 @@ class Worker:
         """Connect everything. Raises `InstrumentUnavailable` and whatever else makes the instrument unusable."""
         # Imports take longest here: they go on while the laboratory's controller starts.
         warm = spawn(lambda: [import_module(name) for name in WARM], "warm")
+        from athanor.instruments.trust import trusted_gate
+
+        self.gate = trusted_gate(self.place, self._gate_key)
         self._laboratory = load(self.profile.laboratory)
         self._laboratory.start(self.place, self.config.options)
         self.recovery.start()
@@ -102,19 +109,17 @@ class Worker:
         from athanor.instruments.dispatch import Dispatcher
         from athanor.instruments.takeover import TakeOver
         from athanor.instruments.writer import Writer
-        from athanor.memory.signing import load_public
 
-        public = load_public(self._gate_key)
-        self.takeover = TakeOver(self.place, public)
+        self.takeover = TakeOver(self.place, self.gate)
         self.engine = self._make_engine(self._on_engine)
         self._devices = self._laboratory.connect(self.place, self.config.options)
         self.engine.attach(self._devices)
         backlog = Backlog()
         self._writer = Writer(self.ledger, self.place, backlog, self._on_stored)
         self.dispatcher = Dispatcher(
-            self.place, self.profile, self.latch, public, self.engine, self._writer, backlog, self.ledger
+            self.place, self.profile, self.latch, self.gate, self.engine, self._writer, backlog, self.ledger
         )
-        self.by_hand = ByHand(self.place, self.profile, self.latch, public, self.takeover, self.engine, self.tell)
+        self.by_hand = ByHand(self.place, self.profile, self.latch, self.gate, self.takeover, self.engine, self.tell)
         self._writer.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         self.set_state("parked" if self.is_parked else "idle")
@@ -129,7 +134,11 @@ class Worker:
 
         If `idle_s` is given, also until nobody has been here for so many seconds. `lock` is the open lock file.
         """
+        noted = time.monotonic()
         while not self.ending.wait(0.5):
+            if time.monotonic() > noted + NOTE_S:
+                noted = time.monotonic()
+                self._note_refusals()
             unused = self.engine is None or self.engine.in_hand is None
             if idle_s is not None and unused and self.server.unused_s() > idle_s:
                 log.info("ended: nobody has been here for %g s", idle_s)
@@ -146,6 +155,7 @@ class Worker:
             found.over.wait(2.0)
         if self._writer is not None and not self._writer.finish(LEAVE_S):
             log.warning("the ledger did not take everything: it stays in the spool (%s)", self._writer.trouble)
+        self._note_refusals()
         self.diary.finish(LEAVE_S)
         if self._devices is not None:
             spawn(self._devices.close, "close").exception(2.0)
@@ -216,6 +226,11 @@ class Worker:
         about = {"experiment": job.context.experiment} if job is not None else {}
         campaign = job.spool.header.campaign if job is not None else None
         self.diary.tell(campaign, kind, {"instrument": self.place.name, **about, **body})
+
+    def _note_refusals(self) -> None:
+        """Have what was refused since the last note written into the journal: one event, however many they were."""
+        if counts := self.safeguards.tally.take():
+            self.diary.tell(None, "refusals", {"instrument": self.place.name, "counts": counts})
 
     def _on_stored(self, experiment: str, state: str) -> None:
         self.server.broadcast({"event": "stored", "experiment": experiment, "stored": state})

@@ -83,14 +83,14 @@ class QueuedWorker(Worker):
         What is not from an executor says nothing about the experiment, whose state stays as it is: the ledger is not
         even asked for more than the decision.
         """
-        from athanor.memory.signing import load_public, verify
+        from athanor.memory.signing import verify
 
         if not isinstance(item, Mapping) or not isinstance(item.get("intent"), str):
             raise Refused("request.malformed", "the item names no intent")
         body, signature = item.get("body"), item.get("signature")
         if not isinstance(body, str) or not isinstance(signature, str) or not signature:
             raise Refused("decision.unsigned", f"the item for {item['intent']} carries no signed decision")
-        if not verify(load_public(self._gate_key), body, signature):
+        if self.gate is None or not verify(self.gate, body, signature):
             raise Refused("decision.signature", f"the item for {item['intent']} carries a signature not the gate's")
         try:
             decision = self.ledger().decision(self.ledger().intent(item["intent"]).decision_id)

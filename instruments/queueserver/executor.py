@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from athanor.instruments.abort import Worker
 from athanor.instruments.executor import START_S, InstrumentBusy, LocalExecutor, Refused, WorkerLost
 from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.queueserver.manager import Manager, ManagerRefused, ManagerSilent
@@ -113,12 +114,13 @@ class QueueServerExecutor(LocalExecutor):
         (place.directory / "worker.exit").unlink(missing_ok=True)
         settings = Settings.read(place)
         replace(settings, ledger=self._ledger_url, gate_key=str(self._gate_public)).write(place)
-        if manager.status()["worker_environment_exists"]:
-            manager.order("environment_destroy")
-            deadline = time.monotonic() + OPEN_S
-            while manager.status()["worker_environment_exists"] and time.monotonic() < deadline:
-                time.sleep(LOOK_S)
+        status = manager.status()
+        # One of ours at a time opens it, and nobody else has the key: who has begun to is dead, and may be for ever.
+        if status["worker_environment_exists"] or status["manager_state"] == "creating_environment":
+            self._destroy()
         manager.await_state({"idle"}, IDLE_S)
+        before = self._worker_pid()
+        worker: Worker | None = None
         manager.order("environment_open")
         deadline = time.monotonic() + OPEN_S
         while time.monotonic() < deadline:
@@ -128,8 +130,30 @@ class QueueServerExecutor(LocalExecutor):
                     raise self._why_not(1)
                 self._client = Client(place.sockets / "worker.sock")
                 return
+            if worker is None and (pid := self._worker_pid()) not in (None, before):
+                worker = Worker(pid)
+            if worker is not None and not worker.is_alive():
+                # Its manager would wait for it for ever.
+                self._destroy()
+                raise WorkerLost("it was ended as it started")
             time.sleep(LOOK_S)
+        self._destroy()
         raise InstrumentUnavailable(place.name, f"its environment was not open within {OPEN_S:g} s", self._how())
+
+    def _worker_pid(self) -> int | None:
+        try:
+            return int((self.place.sockets / "worker.pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _destroy(self) -> None:
+        """Have the manager end its environment, whatever state that is in, and wait until it has."""
+        self.close()
+        with contextlib.suppress(ManagerRefused):  # there is none any more
+            self._manager.order("environment_destroy")
+        deadline = time.monotonic() + OPEN_S
+        while self._manager.status()["worker_environment_exists"] and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
 
     # -- experiments ---------------------------------------------------------------------------------------------------
 

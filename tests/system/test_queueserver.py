@@ -6,15 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from athanor.instruments.config import Config
-from athanor.instruments.executor import WorkerLost
+from athanor.instruments.executor import Refused, WorkerLost
 from athanor.instruments.laboratory import InstrumentUnavailable, load
+from athanor.instruments.queueserver.executor import QueueServerExecutor
 from athanor.instruments.queueserver.manager import ManagerRefused
 from athanor.instruments.queueserver.settings import GROUP, PLAN, folder_of, has_queue, remove, set_up
 from athanor.memory.records import Intent
@@ -103,6 +106,19 @@ def test_a_stranger_gets_nothing_into_the_queue_and_nothing_moves_for_who_has_it
     rig.queue.owner.order("queue_item_execute", item=good, **who)
     until(lambda: "already_started" in rig.queue.history()[-1]["result"]["msg"])
     assert [line["intent"] for line in rig.witness("run")] == [intent.id]
+
+
+def test_its_worker_takes_nothing_past_the_queue(make_rig: Callable[..., QueuedRig]) -> None:
+    rig = make_rig()
+    executor = ready(rig)
+    intent = rig.intent()
+    assert executor._client is not None
+    with pytest.raises(Refused, match=r"dispatch\.queue"):
+        executor._client.call("dispatch", intent=intent.id, epoch=intent.epoch)
+    assert rig.state(intent) == "dispatched" and rig.witness("set", "motion", "run") == []
+    executor.dispatch(intent)
+    executor.wait(intent.experiment_id, rig.ledger)
+    assert rig.state(intent) == "completed"
 
 
 def test_what_is_aborted_is_not_put_back(make_rig: Callable[..., QueuedRig]) -> None:
@@ -212,6 +228,43 @@ def test_when_everything_dies_the_outcome_is_in_doubt_and_nothing_is_run_again(
     executor.wait(following.experiment_id, rig.ledger)
     assert [rig.state(intent), rig.state(following)] == ["in_doubt", "completed"]
     assert [line["intent"] for line in rig.witness("run")] == [intent.id, following.id]
+
+
+@pytest.mark.parametrize("opener", ["lives", "is dead"])
+def test_a_worker_that_dies_as_it_starts_does_not_keep_the_manager_waiting_for_ever(
+    make_rig: Callable[..., QueuedRig], opener: str
+) -> None:
+    rig = make_rig()
+    executor = rig.executor()
+    assert isinstance(executor, QueueServerExecutor)
+    if opener == "is dead":
+        executor.ensure()
+        executor.shutdown()
+        until(lambda: starting(rig) is None and not rig.queue.owner.status()["worker_environment_exists"])
+    killed = threading.Event()
+
+    def kill() -> None:
+        os.kill(until(lambda: starting(rig), 60.0), signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=kill, daemon=True).start()
+    if opener == "is dead":  # the manager is left with what it had asked of it
+        rig.queue.owner.order("environment_open")
+        assert killed.wait(60)
+        assert rig.queue.owner.status()["manager_state"] == "creating_environment"
+    executor.ensure()
+    assert killed.is_set()
+    intent = rig.intent()
+    executor.dispatch(intent)
+    executor.wait(intent.experiment_id, rig.ledger)
+    assert rig.state(intent) == "completed"
+
+
+def starting(rig: QueuedRig) -> int | None:
+    """The number of the worker's process, once there is one."""
+    with suppress(OSError, ValueError):
+        return rig.pid("worker")
+    return None
 
 
 def test_stop_all_halts_what_the_queue_runs(make_rig: Callable[..., QueuedRig]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "instruments"))
 
 from rig import POINT, Rig, make_rig_fixture, rig_fixture, until  # noqa: F401 - fixtures
 
+from athanor.governance.gate import Gate
 from athanor.instruments.executor import Refused
+from athanor.instruments.executors import executor_for
+from athanor.instruments.laboratory import InstrumentUnavailable, load
 from athanor.instruments.latch import Latch
+from athanor.memory.canonical import canonical
+from athanor.memory.decisions import body_of
+from athanor.memory.places import keys_dir
 from athanor.memory.records import Intent
 from athanor.memory.signing import GateKey
 
@@ -137,6 +145,98 @@ def test_nothing_moves_that_is_not_approved(rig: Rig) -> None:
     with pytest.raises(Refused, match="already_started"):
         executor.dispatch(good)
     assert [line["intent"] for line in rig.witness("run")] == [good.id]
+
+
+def test_rows_put_in_by_hand_move_nothing(rig: Rig, tmp_path: Path) -> None:
+    """Decisions, grants and the intents that stand on them, inserted with what true ones have in every column."""
+    executor = rig.executor()
+    executor.ensure()
+    true = rig.intent()
+    envelope = {name: {"low": value * 0.9, "high": value * 1.1} for name, value in POINT.items()}
+    approval = rig.ledger.decision(true.decision_id)
+    grant = rig.gate.grant(rig.campaign, rig.place.name, Latch(rig.place).read().count, envelope, 5)
+    own = GateKey.load_or_create(tmp_path / "mine")
+    for decision in (approval, grant):
+        for how in ("none", "copied", "own"):
+            experiment, name = rig.propose(), f"{decision.kind}-{how}"
+            about = {"experiment": experiment.id, "revision": experiment.revision} if decision is approval else {}
+            body = canonical({**body_of(decision), **about, "nonce": name})
+            signature = {"none": "", "copied": decision.signature, "own": own.sign(body)}[how]
+            row = {"id": f"decision-{name}", "nonce": name, "body": body, "signature": signature}
+            if decision is approval:
+                row |= {"experiment_id": experiment.id, "revision": experiment.revision}
+            insert_like(rig, "decision", decision.id, row)
+            rig.alter(
+                "UPDATE experiment SET state = 'dispatched', decision_id = ? WHERE id = ?", row["id"], experiment.id
+            )
+            row = {"id": f"intent-{name}", "key": name, "experiment_id": experiment.id, "decision_id": row["id"]}
+            insert_like(rig, "intent", true.id, row)
+            with pytest.raises(Refused) as caught:
+                executor.dispatch(rig.ledger.intent(row["id"]))
+            assert caught.value.code == ("decision.unsigned" if how == "none" else "decision.signature"), name
+            assert caught.value.final
+            until(lambda: rig.ledger.experiment(experiment.id).state == "refused")  # noqa: B023
+    assert rig.witness("set", "motion", "run") == []
+    executor.dispatch(true)  # what was copied from would have moved
+    executor.wait(true.experiment_id, rig.ledger)
+    assert [line["intent"] for line in rig.witness("run")] == [true.id]
+
+
+def insert_like(rig: Rig, table: str, pattern: str, changes: dict[str, str]) -> None:
+    """Put a row into the ledger's file that is another one but for some columns."""
+    with contextlib.closing(sqlite3.connect(rig.ledger.path, timeout=10)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        (found,) = connection.execute(f"SELECT * FROM {table} WHERE id = ?", (pattern,)).fetchall()  # noqa: S608
+        (position,) = connection.execute("SELECT MAX(position) + 1 FROM journal").fetchone()
+        fields = {**dict(found), "position": position, **changes}
+        marks = ", ".join("?" * len(fields))
+        connection.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", list(fields.values()))  # noqa: S608
+
+
+def test_an_executor_with_a_key_of_its_own_moves_nothing(rig: Rig, tmp_path: Path) -> None:
+    """The whole interface, the ledger and a key of the attacker's: a campaign's own process could do all of it."""
+    rig.executor().ensure()
+    assert (rig.place.directory / "gate.pub").read_bytes() == (keys_dir() / "gate.pub").read_bytes()
+    forger = Gate(rig.ledger, GateKey.load_or_create(tmp_path / "mine"), "mallory")
+    experiment = rig.propose()
+    decision = forger.approve(experiment.id, experiment.revision, 0)
+    intent = rig.commit(experiment, decision)
+    profile = load(rig.laboratory).profile()
+    for _ in range(2):  # beside the worker that runs, and when there is none
+        own = executor_for(profile, rig.options, rig.place, rig.ledger.url, tmp_path / "mine" / "gate.pub", None)
+        rig.executors.append(own)  # type: ignore[arg-type]
+        with pytest.raises(InstrumentUnavailable, match="it obeys the gate whose key is in"):
+            own.ensure()
+        assert rig.witness("set", "motion", "run") == []
+    honest = rig.intent()
+    again = rig.executor()
+    again.ensure()
+    again.dispatch(honest)
+    again.wait(honest.experiment_id, rig.ledger)
+    assert [line["intent"] for line in rig.witness("run")] == [honest.id]
+    assert rig.state(intent) == "dispatched"
+
+
+def test_refusals_are_counted_in_the_journal_beyond_the_life_of_a_worker(rig: Rig) -> None:
+    def noted() -> dict[str, int]:
+        total: dict[str, int] = {}
+        for event in rig.ledger.events(None, kinds=("refusals",)):
+            assert event.body["instrument"] == rig.place.name
+            for code, count in event.body["counts"].items():
+                total[code] = total.get(code, 0) + count
+        return total
+
+    for expected in (1, 2):
+        executor = rig.executor()
+        executor.ensure()
+        intent = rig.intent({**POINT, "temperature": 1e6})
+        with pytest.raises(Refused, match=r"limit\.above"):
+            executor.dispatch(intent)
+        if expected == 1:
+            until(lambda: noted() == {"limit.above": 1})  # while it runs
+        executor.shutdown()
+        until(lambda: noted() == {"limit.above": expected})  # noqa: B023 - and as it leaves
+        executor.close()
 
 
 def test_nothing_moves_while_the_stop_is_latched(rig: Rig) -> None:
