@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.deadlines import outcome, spawn
 from athanor.instruments.laboratory import Devices, load
+from athanor.instruments.limits import LimitedAxis
 
 if TYPE_CHECKING:
     from athanor.memory.places import InstrumentPlace
+
+
+STALE_S = 2.0
+"""So long after the question was asked, an answer is not used any more."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Hardware:
         self._wake = threading.Event()
         self._closed = False
         self._asking: Future[bool] | None = None
+        self._asked_at = 0.0
         self._guard = threading.Lock()
         self.trouble: str | None = "not yet connected"
         self.generation = 0
@@ -157,10 +163,15 @@ class Hardware:
             return None
         with self._guard:
             # One question at a time: a line that does not answer must not collect threads.
-            if self._asking is None or self._asking.done():
-                self._asking = spawn(devices.is_moving, "is-moving")
+            is_stale = self._asking is not None and self._asking.done() and time.monotonic() > self._asked_at + STALE_S
+            if self._asking is None or is_stale:
+                self._asking, self._asked_at = spawn(devices.is_moving, "is-moving"), time.monotonic()
             asking = self._asking
         answer, wrong = outcome(asking, time.monotonic() + timeout_s)
+        with self._guard:
+            # An answer that came too late for the last who asked is for the next one; each is given once.
+            if asking.done() and self._asking is asking:
+                self._asking = None
         return None if wrong is not None else bool(answer)
 
     def read_back(self, timeout_s: float = 0.5) -> ReadBack:
@@ -170,17 +181,16 @@ class Hardware:
             return ReadBack({}, {"instrument": self.trouble or "not connected"})
         deadline = time.monotonic() + timeout_s
         reads = {
-            name: spawn(partial(self._settle, axis.read, timeout_s), "read") for name, axis in devices.axes.items()
+            name: spawn(partial(self._settle, LimitedAxis(axis, None).reader, timeout_s), "read")
+            for name, axis in devices.axes.items()
         }
         positions: dict[str, Any] = {}
         failures: dict[str, str] = {}
         for name, future in reads.items():
-            reading, wrong = outcome(future, deadline)
+            value, wrong = outcome(future, deadline)
             positions[name] = None
-            if wrong is not None or not reading:
-                failures[name] = wrong or "nothing was read"
+            if wrong is not None or value is None:
+                failures[name] = wrong or "it does not say where it is"
                 continue
-            field = reading.get(getattr(devices.axes[name], "name", name)) or next(iter(reading.values()))
-            value = field["value"]
             positions[name] = value.item() if hasattr(value, "item") else value
         return ReadBack(positions, failures)

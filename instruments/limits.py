@@ -234,8 +234,10 @@ class LimitedAxis:
         return None
 
     def _from_reading(self, reading: dict[str, Any]) -> Any:
-        item = reading.get(self.name) or (next(iter(reading.values())) if len(reading) == 1 else None)
-        return None if item is None else item["value"]
+        """The field of the axis' own name, or the only one, or the only one that the device hints at."""
+        hinted = [field for field in self.hints.get("fields", ()) if field in reading]
+        names = [self.name] if self.name in reading else list(reading) if len(reading) == 1 else hinted
+        return reading[names[0]]["value"] if len(names) == 1 else None
 
     async def locate(self) -> dict[str, Any]:
         """Where the axis was sent and where it is, as {"setpoint", "readback"}."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import inspect
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -23,6 +25,13 @@ from athanor.instruments.protocols.wiring import AxisWiring, ClassWiring, Detect
 from athanor.instruments.station import Placed, Station
 
 CLOSE_S = 2.0
+TRACK_S = 0.1
+READ_S = 2.0
+LOST_AFTER = 2
+"""So many reads of an axis in a row have failed when the instrument is lost."""
+STILL_S = 0.3
+"""An axis that does not say whether it moves stands when its read-back has not changed for so long."""
+FRESH_S = 1.0
 
 
 class LiveWire:
@@ -54,6 +63,7 @@ class Wired:
         self._failures: dict[str, BaseException] = {}
         self._made: dict[str, Any] = {}
         self._live: dict[str, LiveWire] = {}
+        self._tracks: list[Track] = []
 
     async def connect(self) -> None:
         """Build and connect everything, or raise `Faults` with all that failed and close what was open."""
@@ -64,6 +74,7 @@ class Wired:
             await self._each({**making, **{f"signal {name}": self._tap(name) for name in self._profile.signals}})
             if self._failures:
                 raise Faults(self._profile.name, self._failures)
+            self._tracks = [Track(axis) for name in self._profile.axes if needs_track(axis := self._made[name])]
         except BaseException:
             await self.close()
             raise
@@ -169,18 +180,93 @@ class Wired:
 
     def _is_connected(self) -> bool:
         classic = (getattr(device, "connected", True) for device in self._made.values())
-        return all(client.is_connected for client in self._clients.values()) and all(classic)
+        lines = (client.is_connected for client in self._clients.values())
+        return all(lines) and all(classic) and not any(track.is_lost for track in self._tracks)
 
     async def _is_moving(self) -> bool:
+        tracks = {id(track.axis): track for track in self._tracks}
         axes = [self._made[name] for name in self._profile.axes]
-        answers = await asyncio.gather(*(axis.is_moving() for axis in axes if isinstance(axis, WiredAxis)))
-        return any(answers) or any(getattr(axis, "moving", False) is True for axis in axes)
+        return any(await asyncio.gather(*(_moves(axis, tracks.get(id(axis))) for axis in axes)))
 
     async def close(self) -> None:
         """Close every line; never raises."""
+        for track in self._tracks:
+            track.end()
         closing = [asyncio.ensure_future(client.close()) for client in self._clients.values()]
         if closing:
             await asyncio.wait(closing, timeout=CLOSE_S)
+
+
+class Track:
+    """Follows where an axis of somebody else's class stands, since its device says neither that it moves nor that it is
+    there. What its own process began is all that many drivers know of; this sees what others began, too.
+    """
+
+    def __init__(self, axis: Any) -> None:
+        self.axis = axis
+        self._last: Any = None
+        self._read_at = self._changed_at = time.monotonic()
+        self._missed = 0
+        self._task = asyncio.ensure_future(self._follow())
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(READ_S):
+                    reading = await _outcome(self.axis.read)
+                now, values = time.monotonic(), {field: item["value"] for field, item in reading.items()}
+                self._changed_at = self._changed_at if values == self._last else now
+                self._last, self._read_at, self._missed = values, now, 0
+            except Exception:  # noqa: BLE001 - whatever a driver raises, it was not read
+                self._missed += 1
+            await asyncio.sleep(TRACK_S)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it does not answer any more."""
+        return self._missed >= LOST_AFTER
+
+    def is_moving(self) -> bool:
+        """Whether it has just been elsewhere. Raises `TimeoutError` when it has not been read lately."""
+        now = time.monotonic()
+        if now > self._read_at + FRESH_S:
+            raise TimeoutError(f"{self.axis.name} has not been read for {now - self._read_at:.1f} s")
+        return now < self._changed_at + STILL_S
+
+    def end(self) -> None:
+        """Follow it no longer."""
+        self._task.cancel()
+
+
+def needs_track(axis: Any) -> bool:
+    """Whether an axis is of somebody else's class, and does not itself know whether its line is there, or it moves."""
+    return not isinstance(axis, WiredAxis | ManualAxis) and (isinstance(axis, Device) or not _tells(axis))
+
+
+def _tells(axis: Any) -> bool:
+    """Whether `moving` of classic ophyd is what the controller says, and not what this process has begun."""
+    return getattr(axis, "done", None) is not None or hasattr(axis, "motor_is_moving")
+
+
+async def _moves(axis: Any, track: Track | None) -> bool:
+    """Whether an axis moves, whoever has set it: by its class, by its controller, or by where it stands."""
+    if isinstance(axis, ManualAxis):
+        return False
+    if (ask := getattr(axis, "is_moving", None)) is not None:
+        return bool(await _outcome(ask))
+    if isinstance(axis, Device) and (done := getattr(axis, "motor_done_move", None)) is not None:
+        return not await done.get_value()
+    if track is None:
+        return bool(await asyncio.to_thread(getattr, axis, "moving"))
+    return track.is_moving() or getattr(axis, "moving", False) is True
+
+
+async def _outcome(call: Callable[[], Any]) -> Any:
+    """What a method gives that may be a coroutine function, or block."""
+    if inspect.iscoroutinefunction(call):
+        return await call()
+    found = await asyncio.to_thread(call)
+    return await found if inspect.isawaitable(found) else found
 
 
 def build(profile: Profile, place: Placed | None = None) -> Devices:

@@ -103,6 +103,8 @@ class PvAccessClient(epics.Finder[Watch]):
             async with asyncio.timeout_at(end):
                 return _reading(signal, await self._context.get(name))
         except TimeoutError as error:
+            if self._lost():  # the library would wait for it to come back
+                raise self._gone(signal, "the server went away before it answered") from error
             raise late(signal, deadline_s, "read") from error
         except self._library.RemoteError as error:
             raise Refused.on(signal, f"the server does not answer: {error}", "check the PV") from error
@@ -134,7 +136,7 @@ class PvAccessClient(epics.Finder[Watch]):
             async with asyncio.timeout_at(end):
                 await self._context.put(name, fill, request=request)
         except TimeoutError as error:
-            raise late(signal, deadline_s, "write") from error
+            raise (lost if self._lost() else late(signal, deadline_s, "write")) from error
         except self._library.RemoteError as error:
             raise Refused.on(
                 signal, f"the server refuses {value!r}: {error}", "check the PV and who may write it"

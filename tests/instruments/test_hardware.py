@@ -49,8 +49,9 @@ def fail() -> None:
 def test_every_axis_is_stopped_whatever_the_others_do() -> None:
     good, bad = Axis("good"), Axis("bad", fail)
     hung, plain = Axis("hung", threading.Event().wait), SimpleNamespace(name="plain")
+    hardware = connected(bad, hung, plain, good)
     began = time.monotonic()
-    failures = connected(bad, hung, plain, good).stop(timeout_s=0.3)
+    failures = hardware.stop(timeout_s=0.3)
     assert time.monotonic() - began < 2.0
     assert good.stopped == [False], "a stopped motion is not a success"
     assert failures == {"bad": "OSError: driver", "hung": "no answer in time"}

@@ -79,12 +79,12 @@ def test_a_full_disk_keeps_nobody_from_turning_it_off(place: SimpleNamespace, mo
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write_switch.os, "write", full)
-    state = switch.off("leak", "ada")
-    assert (state.on, state.saved) == (False, False)
-    with pytest.raises(SwitchError, match="free or repair"):
-        switch.on("mended", "ada")
-    monkeypatch.undo()
+    with monkeypatch.context() as disk:
+        disk.setattr(write_switch.os, "write", full)
+        state = switch.off("leak", "ada")
+        assert (state.on, state.saved) == (False, False)
+        with pytest.raises(SwitchError, match="free or repair"):
+            switch.on("mended", "ada")
     assert not switch.read().on
     assert list(place.directory.glob("*.new")) == []
 

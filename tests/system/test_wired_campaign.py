@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,11 +19,13 @@ from ruamel.yaml import YAML
 from athanor.agents.campaign import open_campaign
 from athanor.agents.spec import parse
 from athanor.console.report.build import build
-from tests.instruments.protocols.conformance import Plant, Rig
-from tests.instruments.protocols.http_rig import NodeRig
+from tests.instruments.protocols.conformance import Rig
+from tests.instruments.protocols.http_rig import HttpRig, NodeRig
 from tests.instruments.protocols.mqtt_rig import MqttRig
-from tests.instruments.protocols.scpi_rig import ScpiRig
+from tests.instruments.protocols.scpi_rig import ScpiRig, VisaRig
 from tests.instruments.protocols.sila_rig import SilaRig
+from tests.instruments.protocols.test_modbus import ModbusRig
+from tests.instruments.protocols.test_pv_access import PvaServer
 
 pytestmark = pytest.mark.slow
 
@@ -41,8 +44,10 @@ seed: 3
 """
 
 
-class Bright(Plant):
-    """It is brightest at 2."""
+class Bright:
+    """A plant that is brightest at 2."""
+
+    position: float
 
     @property
     def measured(self) -> float:
@@ -53,10 +58,14 @@ class Bright(Plant):
         pass
 
 
-@pytest.fixture(params=[ScpiRig, NodeRig, SilaRig, MqttRig])
+RIGS = [ScpiRig, VisaRig, ModbusRig, PvaServer, HttpRig, NodeRig, SilaRig, MqttRig]
+"""Channel Access and OPC UA are in `test_served_instruments.py`."""
+
+
+@pytest.fixture(params=RIGS, ids=lambda kind: kind.__name__)
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig: Rig = request.param()
-    rig.plant = Bright()
+    rig.plant.__class__ = type("BrightPlant", (Bright, type(rig.plant)), {})
     try:
         rig.start()
         yield rig
@@ -116,4 +125,23 @@ def test_stop_all_halts_the_wired_axis(bench: Any, rig: Rig, tmp_path: Path) -> 
     assert halted != rig.plant.target
     until(lambda: bench.ledger.experiments(campaign)[0].state == "aborted", "the experiment is aborted")
     assert rig.plant.position == halted
+    assert len(rig.plant.moves) == 1
+
+
+@pytest.mark.deadline
+def test_a_killed_worker_leaves_the_wired_axis_halted(bench: Any, rig: Rig, tmp_path: Path) -> None:
+    rig.plant.speed = 0.05
+    campaign = opened(bench, rig, tmp_path)
+    with ExitStack() as stack:
+        driving = subprocess.Popen(bench.command(campaign), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stack.callback(driving.wait)
+        stack.callback(driving.kill)
+        until(lambda: rig.plant.is_moving, "the axis moves")
+        os.kill(int((bench.place(campaign).sockets / "worker.pid").read_text().split()[0]), signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda: not rig.plant.is_moving, "the recovery process halts it", 30.0)
+        took = time.monotonic() - began
+        until(lambda: bench.ledger.experiments(campaign)[0].state == "in_doubt", "the experiment is in doubt")
+    assert rig.plant.position != rig.plant.target
+    assert took < 5.0, f"{took:.2f} s"
     assert len(rig.plant.moves) == 1

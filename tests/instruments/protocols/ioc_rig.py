@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from athanor.instruments.protocols.client import SignalSpec
+from tests.freezing import freeze
 from tests.instruments.protocols.conformance import Plant, Rig
 
 ROOT = Path(__file__).parents[3]
@@ -112,7 +113,7 @@ class IocRig(Rig):
         assert self._process is not None
         self._is_stalled = True
         with self._writing:
-            os.kill(self._process.pid, signal.SIGSTOP)
+            freeze(self._process.pid)
 
     def resume(self) -> None:
         assert self._process is not None

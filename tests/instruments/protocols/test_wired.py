@@ -13,13 +13,14 @@ from ophyd.sim import SynAxis
 from ophyd_async.core import SignalR, SoftSignalBackend, StandardReadable
 
 from athanor.instruments.config import Config
-from athanor.instruments.laboratory import InstrumentUnavailable, Laboratory, load, names
+from athanor.instruments.laboratory import Devices, InstrumentUnavailable, Laboratory, load, names
 from athanor.instruments.profile import Profile, ProfileError
 from athanor.instruments.protocols.client import NotConnected, Option, TimedOut
 from athanor.instruments.protocols.scpi import ScpiClient
 from athanor.instruments.protocols.wired import PROTOCOLS, Faults, UnknownProtocol, client_class, connect_profile
 from athanor.memory.places import InstrumentPlace
 from tests.instruments.protocols.scpi_rig import ScpiRig
+from tests.sandbox.conftest import eventually
 
 
 @pytest.fixture
@@ -151,6 +152,64 @@ def test_any_class_that_meets_the_protocols_can_be_named(rig: ScpiRig) -> None:
         assert isinstance(devices.detectors[0], Counter)
         assert devices.detectors[0].name == "camera"
         assert devices.is_connected()
+        eventually(lambda: not devices.is_moving(), "it stands")
+        devices.axes["motor"].set(3.0)
+        eventually(devices.is_moving, "a motion is seen, whoever began it")
+        eventually(lambda: not devices.is_moving(), "and its end")
+    finally:
+        devices.close()
+
+
+class Deaf(SynAxis):  # type: ignore[misc]
+    """An axis whose line breaks."""
+
+    is_broken = False
+
+    def read(self) -> Any:
+        if self.is_broken:
+            raise OSError("no answer")
+        return super().read()
+
+
+class Honest(SynAxis):  # type: ignore[misc]
+    """An axis that says whether it moves."""
+
+    moves = True
+
+    def is_moving(self) -> bool:
+        return self.moves
+
+
+def test_an_axis_of_another_class_that_no_longer_answers_is_lost(rig: ScpiRig) -> None:
+    content = rig.profile().model_dump(mode="json")
+    content["axes"]["motor"] = content["axes"]["stage"]
+    content["devices"]["motor"] = {"class": f"{__name__}:Deaf"}
+    devices = connect_profile(Profile.model_validate(content))
+    try:
+        eventually(lambda: not devices.is_moving(), "it stands")
+        devices.axes["motor"].is_broken = True
+        eventually(lambda: not devices.is_connected(), "its silence is seen")
+        eventually(lambda: says_nothing(devices), "nobody says that it stands")
+    finally:
+        devices.close()
+
+
+def says_nothing(devices: Devices) -> bool:
+    try:
+        devices.is_moving()
+    except TimeoutError:
+        return True
+    return False
+
+
+def test_a_class_that_says_whether_it_moves_is_believed(rig: ScpiRig) -> None:
+    content = rig.profile().model_dump(mode="json")
+    content["axes"]["motor"] = content["axes"]["stage"]
+    content["devices"]["motor"] = {"class": f"{__name__}:Honest"}
+    devices = connect_profile(Profile.model_validate(content))
+    try:
+        assert devices.is_moving()
+        devices.axes["motor"].moves = False
         assert not devices.is_moving()
     finally:
         devices.close()
