@@ -236,8 +236,12 @@ def _references(spec: Spec) -> str:
     """Say how many experiments of the budget go into references."""
     wanted = spec.reference
     assert wanted is not None
-    later = (spec.budget.experiments - wanted.first) // (wanted.every + 1)
-    return f"{wanted.first} first, then one after every {wanted.every}: about {wanted.first + later} of the budget"
+    budget = spec.budget.experiments
+    count = wanted.first + wanted.later(budget)
+    said = f"{wanted.first} first, then one after every {wanted.every}: about {count} of the budget"
+    if wanted.is_sure(spec.problem(), budget):
+        return said
+    return f"{said}; too few in the baseline to find a shift of 4 sd for sure: state `sd`, or measure more first"
 
 
 def run(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from athanor.agents.spec import load
 from athanor.console.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ def commands() -> list[tuple[str, str]]:
         for block in blocks(guide, "sh")
         for line in block.replace("\\\n", " ").splitlines()
         if line.strip() and not line.startswith(("#", "pip install "))
-    ]
+    ] + [("README.md", line) for line in re.findall(r"`(athanor [^`]*)`", (ROOT / "README.md").read_text())]
 
 
 def test_there_is_a_guide_for_each_of_the_three() -> None:
@@ -61,6 +62,14 @@ def test_every_command_exists_with_its_options(guide: str, line: str) -> None:
             parameter.opts[0] for parameter in command.params if parameter.required and parameter.opts[0][0] == "-"
         }
         assert needed <= used, f"{guide}: {line}"
+
+
+def test_the_campaign_file_of_the_readme_is_a_good_one(tmp_path: Path) -> None:
+    [text] = blocks(ROOT / "README.md", "yaml")
+    file = tmp_path / "campaign.yaml"
+    file.write_text(text)
+    assert load(file).budget.experiments == 40
+    assert len(text.splitlines()) <= 15
 
 
 def test_the_developers_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

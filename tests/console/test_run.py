@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +62,24 @@ def test_the_demo_prints_one_object_and_says_the_rest_elsewhere(
         report = folder / name / f"{result['campaign']}.html"
         assert str(report.relative_to(folder)) in run.stderr
         assert result["experiments"][0]["run"][:8] in report.read_text()
-        assert f"show {result['campaign']}" in run.stderr
         assert "Traceback" not in run.stderr
+        # Nobody has activated the environment: every printed command is found all the same, and does what it says.
+        [shown] = [
+            line.partition("why:")[2] for line in run.stderr.splitlines() if f"show {result['campaign']}" in line
+        ]
+        program = Path(shlex.split(shown)[0])
+        assert program.is_absolute() or shutil.which(str(program))
+        keys = {"ATHANOR_HOME": str(folder / "home"), "ATHANOR_KEYS": str(folder / "keys")}
+        done = subprocess.run(
+            shlex.split(shown),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=folder,
+            env={**os.environ, **keys},
+        )
+        assert done.returncode == 0 and result["campaign"] in done.stdout + done.stderr
 
 
 def test_the_same_seed_gives_the_same_campaign(demos: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
