@@ -310,6 +310,7 @@ class Lane:
             "kills": [asdict(kill) for kill in self.kills],
             "experiments": len(found),
             "settled": len(self.answers),
+            "unread": sum(s.answer not in (None, "completed") and s.measured >= s.due for s in found),
             **bad,
         }
 

@@ -137,6 +137,7 @@ def summed(results: list[dict[str, Any]]) -> dict[str, Any]:
         "kills": len(kills),
         "experiments": sum(result.get("experiments", 0) for result in results),
         "settled": sum(result.get("settled", 0) for result in results),
+        "unread": sum(result.get("unread", 0) for result in results),
         "rows": rows,
         **bad,
         "seconds": sum(result["seconds"] for result in results),
@@ -179,6 +180,10 @@ def table(total: dict[str, Any]) -> str:
         f"{total['kills']} kills over {total['experiments']} experiments: {len(total['lost'])} observations lost, "
         f"{len(total['repeated'])} starts or readings repeated, {len(total['silent'])} ends made up or not told of; "
         f"{total['settled']} in doubt, all surfaced and settled"
+    )
+    text.append(
+        f"of those in doubt, {total['unread']} had been measured in full, and the readings died with the worker before "
+        "they were spooled: the operator was told, and they are not counted as lost"
     )
     for key in ("lost", "repeated", "silent", "stuck"):
         text += [f"{key.upper()}: {item}" for item in total[key]]

@@ -11,7 +11,8 @@ the direction of an effect turned round, so that runs are spent on refuting it.
 Both reasoners pay for their tests from the same budget, on the full stack, with the same seeds. The target is a
 noise-free value within 5 % of the reference at a measured point (with two objectives, 0.85 of the reference
 hypervolume); a campaign that never gets there counts as budget + 1. Suggestions that used advice are counted, and the
-exit status is 1 when wrong advice was used in none: then nothing but the price of the tests was measured.
+exit status is 1 when wrong advice was used in none: then nothing but the price of the tests was measured. It is 1, too,
+when the ratio is above 1.2.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+MOST = 1.2
+"""A wrong hypothesis may cost so many times the experiments of an honest one."""
 WIDTH = 0.15
 """Half the width of a wrong region, as a share of each parameter's range."""
 
@@ -230,6 +233,9 @@ def main(argv: list[str]) -> int:
         f"suggestions that used advice: {sum(used['honest'])} and {sum(used['wrong'])}; "
         f"wrong advice was used in {sum(count > 0 for count in used['wrong'])} of {len(wrong)} campaigns"
     )
+    if wrong.mean() > MOST * honest.mean():
+        print(f"a wrong hypothesis costs more than {MOST:g} times as many experiments", file=sys.stderr)
+        return 1
     if not any(used["wrong"]):
         print("no suggestion used wrong advice: this measures the cost of testing alone", file=sys.stderr)
         return 1
