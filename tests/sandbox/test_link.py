@@ -14,6 +14,7 @@ import pytest
 
 from athanor.instruments.laboratory import InstrumentLost
 from athanor.sandbox.link import Link, NoController
+from tests.freezing import freeze
 
 from .conftest import Bench, eventually, run_fields
 
@@ -105,7 +106,7 @@ def test_a_frozen_controller_is_open_but_does_not_answer(bench: Make) -> None:
     lab = bench("snar-flow")
     lab.start()
     link = lab.link()
-    os.kill(lab.pid(), signal.SIGSTOP)
+    freeze(lab.pid())
     try:
         with pytest.raises(TimeoutError):
             link.call("read", timeout_s=0.2)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from athanor.memory.errors import LedgerError
+from athanor.memory.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -42,18 +48,62 @@ def demo(folder: Path, *words: str, before: tuple[str, ...] = (), **environment:
     return result
 
 
-def test_twice_the_same_with_hypotheses_settled_both_ways(home: Path, tmp_path: Path) -> None:
+def killed_and_resumed(folder: Path, *moments: int) -> dict[str, Any]:
+    """The demo, SIGKILLed when so many of its experiments have been taken in, each time resumed by the command line."""
+    folder.mkdir()
+    ledger = folder / "athanor-demo" / "ledger.db"
+    words = ["demo", "--seed", "1", "--json"]
+    for moment in moments:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "athanor.console", *words],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while taken_in(ledger) < moment:
+                assert process.poll() is None and time.monotonic() < deadline
+                threading.Event().wait(0.02)
+        finally:
+            process.kill()
+            process.wait()
+        with Ledger.open(ledger, anchor=None) as opened:
+            [campaign] = opened.campaigns()
+        assert campaign.state == "running"
+        words = ["resume", campaign.id, "--json", "--ledger", str(ledger)]
+    done = subprocess.run(
+        [sys.executable, "-m", "athanor.console", *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def taken_in(ledger: Path) -> int:
+    with contextlib.suppress(LedgerError), Ledger.open(ledger, anchor=None) as opened:
+        return sum(len(opened.observations(campaign.id)) for campaign in opened.campaigns())
+    return 0
+
+
+def test_the_same_twice_and_killed_with_hypotheses_settled_both_ways(home: Path, tmp_path: Path) -> None:
     watched, log = tmp_path / "site", tmp_path / "connections"
     watched.mkdir()
     (watched / "sitecustomize.py").write_text(WATCH)
     first = demo(tmp_path / "one", PYTHONPATH=str(watched), ATHANOR_TEST_CONNECTIONS=str(log))
     second = demo(tmp_path / "two")
+    third = killed_and_resumed(tmp_path / "three", 5, 14, 27)
 
     def essence(result: dict[str, Any]) -> list[Any]:
         runs = [(e["values"], e["outcomes"], e["state"]) for e in result["experiments"]]
         return runs + [(h["statement"], h["state"], h["log_e_support"]) for h in result["hypotheses"]]
 
-    assert essence(first) == essence(second)
+    assert essence(first) == essence(second) == essence(third)
     assert len(first["experiments"]) == 40
     states = {h["state"] for h in first["hypotheses"]}
     assert {"supported", "refuted"} <= states

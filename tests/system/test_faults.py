@@ -30,6 +30,7 @@ def test_a_fault_is_survived_or_named(bench: Any, laboratory: str, kind: str) ->
     struck = bench.ledger.experiments(campaign_id)[1]
     observed = {o.experiment_id: o for o in bench.ledger.observations(campaign_id)}.get(struck.id)
     assert ended == state, campaign.reason
+    assert {row["fault"] for row in bench.witness(campaign_id, "fault")} == {kind}, "it struck, and nothing else did"
     if laboratory != "ald-window" or struck.state != "failed":  # there the process itself may fail at any point
         assert struck.state in experiment_states, (struck.state, struck.reason)
     if words is not None:

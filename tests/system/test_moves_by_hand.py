@@ -180,10 +180,9 @@ def test_an_order_runs_out(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
 
     client = client_of(rig.executor())
     tenure = take(rig)
-    monkeypatch.setattr(orders, "MOVE_TTL", timedelta(microseconds=1))
-    assert give(client, order(rig, tenure)) == "order.expired"
-    monkeypatch.undo()
-    monkeypatch.setenv("LOGNAME", "ada")
+    with monkeypatch.context() as hasty:
+        hasty.setattr(orders, "MOVE_TTL", timedelta(microseconds=1))
+        assert give(client, order(rig, tenure)) == "order.expired"
     short = take(rig, seconds=0.3)
     until(lambda: TakeOver(rig.place).read().tenure is None)
     assert give(client, order(rig, short)) == "takeover.none"

@@ -24,6 +24,7 @@ from athanor.memory.decisions import body_of
 from athanor.memory.errors import LeaseHeld
 from athanor.memory.resources import Consumable, Sample
 from athanor.memory.verify import verify
+from tests.freezing import freeze
 
 Drive = Callable[..., subprocess.Popen[str]]
 
@@ -66,6 +67,7 @@ def athanor(bench: Any, *words: str) -> subprocess.CompletedProcess[str]:
 def reconcile(bench: Any, *words: str, code: int | None = None) -> dict[str, Any]:
     done = athanor(bench, "reconcile", *words, "--json")
     assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert done.stdout, (done.returncode, done.stderr)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
@@ -300,7 +302,7 @@ def test_a_frozen_worker_is_not_taken_for_a_dead_one(bench: Any, drive: Drive) -
     worker = int((bench.place(campaign_id).sockets / "worker.pid").read_text().split()[0])
     with contextlib.closing(sqlite3.connect(bench.ledger.path, isolation_level=None, timeout=30)) as lock:
         lock.execute("BEGIN IMMEDIATE")  # a worker frozen while it writes would lock the ledger
-        os.kill(worker, signal.SIGSTOP)
+        freeze(worker)
         lock.execute("ROLLBACK")
     try:
         found = reconcile(bench, code=1)

@@ -25,6 +25,7 @@ from athanor.instruments.deadlines import spawn
 from athanor.instruments.executor import Refused, WorkerLost
 from athanor.instruments.latch import Latch
 from athanor.instruments.line import Line
+from tests.freezing import freeze
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "instruments"))
 
@@ -330,7 +331,7 @@ def is_alive(pid: int) -> bool:
 def test_with_the_worker_frozen(rig: Any, record: Callable[..., None]) -> None:
     executor, intent = begin(rig)
     worker = rig.pid("worker")
-    os.kill(worker, signal.SIGSTOP)
+    freeze(worker)
     given, code, answer = stop_all()
     assert_stopped(rig, given, 3.0, "worker frozen", record)
     (one,) = answer["instruments"]

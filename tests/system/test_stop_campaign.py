@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -84,6 +85,17 @@ def children(pid: int) -> list[tuple[int, str]]:
     return found
 
 
+def athanor(bench: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "athanor.console", *words, "--ledger", str(bench.ledger.path)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 def resume_is_latched(bench: Any, campaign_id: str) -> None:
     """After Stop All nothing moves, whoever resumes, until a person resets it and grants autonomy anew."""
     starts = len(bench.witness(campaign_id, "run"))
@@ -108,12 +120,16 @@ def test_while_moving_and_what_comes_after(bench: Any, drive: Drive) -> None:
     campaign = bench.ledger.campaign(campaign_id)
     assert campaign.state == "paused"
     [struck] = bench.ledger.experiments(campaign_id, states=["aborted", "failed", "in_doubt"])
-    resume_is_latched(bench, campaign_id)
+    starts = len(bench.witness(campaign_id, "run"))
+    resumed = athanor(bench, "resume", campaign_id)
+    assert resumed.returncode != 0 and "athanor reset-stop" in resumed.stderr, resumed.stderr
+    assert len(bench.witness(campaign_id, "run")) == starts
 
+    assert athanor(bench, "reset-stop", "--reason", "looked at it").returncode == 0
     latch = Latch(bench.place(campaign_id))
-    latch.reset("looked at it", "tester")
     if struck.state == "in_doubt":
-        bench.gate.settle(struck.id, "aborted", "stopped by hand")
+        settled = athanor(bench, "settle", struck.id, "--as", "aborted", "--reason", "stopped by hand")
+        assert settled.returncode == 0, settled.stderr
     # The old grant died with the stop: the campaign now waits for a person.
     waiting = drive(campaign_id)
     proposed = until(lambda: bench.ledger.experiments(campaign_id, states=["proposed"]))[0]
@@ -152,54 +168,79 @@ def test_while_the_model_hangs(bench: Any, drive: Drive) -> None:
     resume_is_latched(bench, campaign_id)
 
 
-def test_while_the_campaign_is_frozen_with_the_ledger_locked(bench: Any, drive: Drive) -> None:
-    import sqlite3
+FREEZE = """
+import os, runpy, signal, sqlite3, sys
 
+def freeze(*_):
+    lock = sqlite3.connect(os.environ["ATHANOR_TEST_LOCK"], isolation_level=None, timeout=30)
+    lock.execute("BEGIN IMMEDIATE")
+    os.kill(os.getpid(), signal.SIGSTOP)
+    lock.execute("ROLLBACK")
+    lock.close()
+
+signal.signal(signal.SIGUSR1, freeze)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Drives a campaign that, on SIGUSR1, takes the ledger's write lock and freezes."""
+
+
+def test_while_the_campaign_is_frozen_holding_the_ledgers_lock(bench: Any) -> None:
     campaign_id = bench.open(experiments=4, options={"time_scale": 0.5})
-    process = drive(campaign_id)
-    until(
-        lambda: (
-            (bench.place(campaign_id).directory / "controller.jsonl").exists()
-            and len(bench.witness(campaign_id, "position")) > 3
-        )
+    command = bench.command(campaign_id)
+    process = subprocess.Popen(
+        [command[0], "-c", FREEZE, *command[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "ATHANOR_TEST_LOCK": str(bench.ledger.path)},
     )
-    os.kill(process.pid, signal.SIGSTOP)
-    lock = sqlite3.connect(bench.ledger.path, isolation_level=None)
     try:
-        lock.execute("BEGIN IMMEDIATE")
+        until(
+            lambda: (
+                (bench.place(campaign_id).directory / "controller.jsonl").exists()
+                and len(bench.witness(campaign_id, "position")) > 3
+            )
+        )
+        os.kill(process.pid, signal.SIGUSR1)
+        until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite3.connect(bench.ledger.path, isolation_level=None, timeout=0).execute("BEGIN IMMEDIATE")
         began, status = stop_all()
         assert status == 0
         moved = last_change(bench, campaign_id)
         assert moved - began <= 3.0
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(60) == 0
     finally:
-        lock.execute("ROLLBACK")
-        lock.close()
-    os.kill(process.pid, signal.SIGCONT)
-    assert process.wait(60) == 0
+        process.kill()
+        process.wait()
     assert last_change(bench, campaign_id) == moved
     assert bench.ledger.campaign(campaign_id).state == "paused"
 
 
-def test_sigkill_of_the_worker_is_seen_and_settled(bench: Any, drive: Drive) -> None:
+@pytest.mark.parametrize("process", ["worker", "controller"])
+def test_a_sigkill_in_motion_is_seen_and_settled(bench: Any, drive: Drive, process: str) -> None:
     campaign_id = bench.open(experiments=3, options={"time_scale": 0.5})
-    process = drive(campaign_id)
+    driven = drive(campaign_id)
     until(
         lambda: (
             (bench.place(campaign_id).directory / "controller.jsonl").exists()
             and len(bench.witness(campaign_id, "position")) > 3
         )
     )
-    worker = int((bench.place(campaign_id).sockets / "worker.pid").read_text().split()[0])
-    os.kill(worker, signal.SIGKILL)
+    struck = int((bench.place(campaign_id).sockets / f"{process}.pid").read_text().split()[0])
+    os.kill(struck, signal.SIGKILL)
     killed = time.monotonic()
     until(lambda: bench.ledger.experiments(campaign_id, states=["in_doubt"]), 5.0)
     assert time.monotonic() - killed <= 1.0
-    assert process.wait(30) == 0
+    assert driven.wait(30) == 0
     [doubtful] = bench.ledger.experiments(campaign_id, states=["in_doubt"])
     campaign = bench.ledger.campaign(campaign_id)
     assert campaign.state == "paused"
     assert f"reconcile {doubtful.id}" in campaign.reason
-    bench.gate.settle(doubtful.id, "not_started", "the valve never opened")
+    settled = athanor(bench, "settle", doubtful.id, "--as", "aborted", "--reason", "looked: it had begun to heat")
+    assert settled.returncode == 0, settled.stderr
+    assert bench.ledger.experiment(doubtful.id).state == "aborted"
     bench.grant(campaign_id)  # the first grant covered three starts, and the worker had made this one
     done = bench.run(campaign_id)
     assert done.stdout.strip() == "succeeded", bench.ledger.campaign(campaign_id).reason

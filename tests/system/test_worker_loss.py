@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "instruments"))
 from rig import POINT, Rig, make_rig_fixture, rig_fixture, slow, start, until  # noqa: F401 - fixtures
 
 from athanor.instruments.executor import Refused, WorkerLost
+from tests.freezing import freeze
 
 
 @pytest.mark.deadline
@@ -55,7 +56,7 @@ def test_killed_in_the_middle_the_experiment_is_in_doubt_within_a_second(make_ri
 def test_a_frozen_worker_is_seen_within_two_seconds_and_nothing_is_decided(make_rig: Callable[..., Rig]) -> None:
     rig, executor = slow(make_rig)
     intent = start(rig, executor)
-    os.kill(rig.pid("worker"), signal.SIGSTOP)
+    freeze(rig.pid("worker"))
     began = time.monotonic()
     with pytest.raises(WorkerLost, match="hangs") as caught:
         executor.wait(intent.experiment_id, rig.ledger)
