@@ -154,16 +154,23 @@ def _go(
 
     `group` is one of its own for each attempt: what a pause halted is waited for no more.
     """
+    motions = {}
     for name, value in values.items():
         if wants_pause():
             return False
-        yield Msg("set", axes[name], value, group=group)
-    end = time.monotonic() + (math.inf if timeout is None else timeout)
-    while not (yield from bps.wait(group, timeout=min(LOOK_S, end - time.monotonic()), error_on_timeout=False)):
+        motions[name] = yield Msg("set", axes[name], value, group=group)
+    allowed = math.inf if timeout is None else timeout
+    end = time.monotonic() + allowed
+    while not (yield from bps.wait(group, timeout=LOOK_S, error_on_timeout=False)):
         if wants_pause():
             return False
-        if time.monotonic() >= end:
-            raise MoveFailed(f"not all of {', '.join(values)} arrived within {timeout} s")
+        late = [name for name, motion in motions.items() if not motion.done]
+        if late and time.monotonic() >= end:
+            where = []
+            for name in late:
+                location = yield Msg("locate", axes[name])
+                where.append(f"{name} was sent to {values[name]} and stands at {location['readback']}")
+            raise MoveFailed(f"not there within {allowed:g} s: {'; '.join(where)}")
     for name, value in values.items():
         location = yield Msg("locate", axes[name])
         here = location["readback"]

@@ -77,18 +77,17 @@ class Served:
         except Refusal:
             self.shown = None  # the failed put leaves an alarm: the next look takes it away
             raise
+        self.server.show(self.point.device)  # that it has begun is told even if it is over before anybody looks
         return checked
 
     async def read(self, data_type: Any) -> Any:
         """What the station answers now."""
-        await self.show()
+        if self.point.read is not None:
+            await self.server.bring([(self, self.point.read())])
         return await super().read(data_type)  # type: ignore[misc]
 
-    async def show(self) -> None:
-        """Bring the channel up to date, and tell its monitors when it was not."""
-        if self.point.read is None:
-            return
-        answer = self.point.read()
+    async def show(self, answer: Answer) -> None:
+        """Make this the channel's content, and tell its monitors when it was not."""
         if answer == self.shown:
             return
         self.shown = answer
@@ -134,6 +133,7 @@ class ChannelAccessServer:
         self.context: Any = None
         self._serving: asyncio.Task[None] | None = None
         self._showing: set[asyncio.Task[None]] = set()
+        self._order = asyncio.Lock()  # first come, first shown
 
     async def start(self, host: str, port: int) -> str:
         """Answer searches at a port, 0 being a free one. Returns the address for a profile. Raises OSError."""
@@ -193,15 +193,18 @@ class ChannelAccessServer:
         return spec
 
     def show(self, device: str) -> None:
-        """Tell the monitors of a device's points what has changed."""
-        showing = asyncio.ensure_future(self._show(device))
+        """Tell the monitors of a device's points what is so now, after what was so before: no change is left out."""
+        channels = [channel for (owner, _), channel in self.channels.items() if owner == device]
+        answers = [(channel, channel.point.read()) for channel in channels if channel.point.read is not None]
+        showing = asyncio.ensure_future(self.bring(answers))
         self._showing.add(showing)
         showing.add_done_callback(self._showing.discard)
 
-    async def _show(self, device: str) -> None:
-        for (owner, _), channel in self.channels.items():
-            if owner == device:
-                await channel.show()
+    async def bring(self, answers: list[tuple[Served, Answer]]) -> None:
+        """Show answers when all that came before have been shown."""
+        async with self._order:
+            for channel, answer in answers:
+                await channel.show(answer)
 
     def _show_detectors(self) -> None:
         for name in self.station.detectors:

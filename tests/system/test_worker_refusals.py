@@ -309,6 +309,7 @@ def test_a_grant_lets_so_many_run_inside_its_envelope_and_no_more(rig: Rig) -> N
     rig.alter("UPDATE intent SET decision_id = ? WHERE id = ?", grant.id, outside.id)
     with pytest.raises(Refused, match=r"grant\."):
         executor.dispatch(outside)
+    until(lambda: rig.state(outside) == "refused")  # it is stored after the answer
     fresh = rig.gate.grant(rig.campaign, rig.place.name, Latch(rig.place).read().count, envelope, 5)
     rig.alter("UPDATE intent SET decision_id = ? WHERE id = ?", fresh.id, outside.id)
     rig.alter("UPDATE experiment SET state = 'dispatched' WHERE id = ?", outside.experiment_id)
