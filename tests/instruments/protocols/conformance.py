@@ -471,6 +471,17 @@ class Conformance:
 
         play(body)
 
+    def test_a_set_that_is_not_verified_asks_nothing(self, rig: Rig) -> None:
+        async def body() -> None:
+            async with connected(rig) as client:
+                nowhere = rig.signals()["nowhere"]  # a question would fail
+                axis = rig.axis(client, verify="none", done=None, readback=nowhere)
+                await axis.set(FAR)
+                await until(lambda: rig.plant.target == FAR, "the command arrives")
+                assert rig.plant.position < FAR
+
+        play(body)
+
     def test_stop_in_motion_halts_it(self, rig: Rig) -> None:
         async def body() -> None:
             async with connected(rig) as client:
