@@ -74,7 +74,7 @@ def abort_run(
     ledger: context.LedgerOption = None,
     json: context.JsonOption = False,
 ) -> None:
-    """End the run in hand as `aborted` and stop its axes.
+    """End the run in hand as `aborted`, or the motion by hand, and stop its axes.
 
     Nothing latches and no approval is void: the campaign takes it in and goes on with its next experiment. To keep it
     from that, `athanor pause CAMPAIGN` first. To stop everything and latch, use `athanor stop-all`.
@@ -87,13 +87,18 @@ def abort_run(
         facts = client.call("abort", reason=f"{reason.strip()} ({context.person()})", by=context.person())
         if not facts["running"]:
             raise Refused(f"{place.name} has no run in hand", "Nothing was done.")
-        facts = await_state(client, lambda now: now["experiment"] != experiment)
-    if facts["experiment"] == experiment and experiment is not None:
+
+        def is_over(now: dict[str, Any]) -> bool:
+            return bool(now["state"] != "moving" if experiment is None else now["experiment"] != experiment)
+
+        facts = await_state(client, is_over)
+    what = experiment or f"the motion of {place.name} by hand"
+    if not is_over(facts):
         raise Refused(
-            f"{experiment} has not ended within {PATIENCE_S:g} s",
+            f"{what} has not ended within {PATIENCE_S:g} s",
             f"A driver may hang: {context.command('stop-all', '--instrument', place.name)}",
         )
-    said = f"[good]✓[/] [name]{experiment or place.name}[/] was ended."
+    said = f"[good]✓[/] [name]{what}[/] was ended."
     tell(place, said, {"experiment": experiment, **of(facts)}, json)
 
 

@@ -20,6 +20,7 @@ from athanor.instruments.executor import LocalExecutor
 from athanor.instruments.executors import executor_for
 from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
+from athanor.instruments.profile import Profile
 from athanor.memory.canonical import canonical, parse
 from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace, keys_dir
@@ -49,10 +50,11 @@ class Rig:
     def gate(self) -> Gate:
         return Gate(self.ledger, self.key, "tester")
 
-    def executor(self, campaign: str | None = None, options: Mapping[str, Any] | None = None) -> LocalExecutor:
-        profile = load(self.laboratory).profile()
+    def executor(
+        self, campaign: str | None = None, options: Mapping[str, Any] | None = None, profile: Profile | None = None
+    ) -> LocalExecutor:
         executor = executor_for(
-            profile,
+            load(self.laboratory).profile() if profile is None else profile,
             self.options if options is None else options,
             self.place,
             self.ledger.url,

@@ -23,7 +23,6 @@ from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.instruments.profile import Profile
 from athanor.instruments.write_switch import WriteSwitch
-from athanor.memory.places import keys_dir
 from athanor.memory.records import Intent
 from athanor.sandbox.link import Link
 
@@ -36,10 +35,7 @@ def executor(rig: Rig, interlocks: list[dict[str, Any]] = (), **axes: dict[str, 
     found["interlocks"] = list(interlocks)
     for name, changes in axes.items():
         found["axes"][name] |= changes
-    made = LocalExecutor(
-        Profile.model_validate(found), rig.options, rig.place, rig.ledger.url, keys_dir() / "gate.pub", None
-    )
-    rig.executors.append(made)
+    made = rig.executor(profile=Profile.model_validate(found))
     made.ensure()
     return made
 

@@ -32,7 +32,6 @@ from athanor.instruments.wire import Client
 from athanor.instruments.words import Refused
 from athanor.instruments.write_switch import WriteSwitch
 from athanor.memory.orders import Order
-from athanor.memory.places import keys_dir
 from athanor.memory.signing import GateKey
 
 NAME = "snar-flow"
@@ -207,10 +206,7 @@ def test_interlocks_and_the_largest_step_bind_a_person_too(make_rig: Callable[..
     found = load(NAME).profile().model_dump(mode="json")
     found["interlocks"] = [cool]
     found["axes"]["residence_time"]["largest_step"] = 0.2
-    executor = LocalExecutor(
-        Profile.model_validate(found), rig.options, rig.place, rig.ledger.url, keys_dir() / "gate.pub"
-    )
-    rig.executors.append(executor)
+    executor = rig.executor(profile=Profile.model_validate(found))
     client = client_of(executor)
     tenure = take(rig)
     assert give(client, order(rig, tenure, axis="residence_time", value=2.0)) == "limit.step"
