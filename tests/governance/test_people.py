@@ -1,0 +1,427 @@
+"""Accounts: how people sign in, how sessions and tokens end, and what an audit is told."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+
+from athanor.governance import people as module
+from athanor.governance.people import IDLE_S, LONGEST, SESSION_S, STEP_S, People, PeopleError, SignInRefused
+from athanor.governance.rights import ROLES, SCOPES
+
+GOOD = "seven brown otters swim"
+OTHER = "a kettle full of rain"
+
+
+class Site:
+    """Accounts with a clock that the test turns and an audit that it reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 1_800_000_000.0
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.path = folder / "people.db"
+        self.people = People(self.path, lambda kind, body: self.told.append((kind, body)), lambda: self.now)
+
+    def add(self, login: str = "ada", role: Any = "operator", password: str = GOOD) -> None:
+        given = self.people.add(login, login.title(), role, "setup")
+        self.people.change_password(login, given, password)
+
+    def second_factor(self, login: str = "ada") -> tuple[pyotp.TOTP, list[str]]:
+        secret, _ = self.people.begin_second_factor(login)
+        totp = pyotp.TOTP(secret)
+        codes = self.people.confirm_second_factor(login, totp.at(int(self.now)))
+        self.now += STEP_S
+        return totp, codes
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.told]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(PeopleError) as caught:
+        call()
+    return caught.value.code
+
+
+# -- accounts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_that_was_given_out_allows_nothing_until_it_is_changed(site: Site) -> None:
+    given = site.people.add("ada", "Ada Lovelace", "owner", "setup")
+    caller = site.people.sign_in("ada", given).caller
+    assert caller.person.must_change
+    assert not any(caller.may(scope, simulated=True) for scope in SCOPES)
+    site.people.change_password("ada", given, GOOD)
+    caller = site.people.sign_in("ada", GOOD).caller
+    assert all(caller.may(scope) for scope in SCOPES)
+    assert code_of(lambda: site.people.sign_in("ada", given)) == "sign_in.wrong"
+
+
+@pytest.mark.parametrize("login", ["", "Ada", "1ada", "a" * 33, "ada lovelace", "ада", "ada\n"])
+def test_what_is_no_login(site: Site, login: str) -> None:
+    assert code_of(lambda: site.people.add(login, "Ada", "observer", "setup")) == "login.malformed"
+
+
+def test_what_else_an_account_needs(site: Site) -> None:
+    site.add()
+    assert code_of(lambda: site.people.add("ada", "Another", "observer", "setup")) == "login.taken"
+    assert code_of(lambda: site.people.add("bob", " ", "observer", "setup")) == "name.missing"
+    assert code_of(lambda: site.people.add("bob", "Bob", "king", "setup")) == "role.unknown"  # type: ignore[arg-type]
+    assert code_of(lambda: site.people.set_role("ada", "king", "x")) == "role.unknown"  # type: ignore[arg-type]
+    assert code_of(lambda: site.people.person("bob")) == "login.unknown"
+    assert [person.login for person in site.people.everybody()] == ["ada"]
+
+
+def test_the_last_owner_stays(site: Site) -> None:
+    site.add("ada", "owner")
+    assert code_of(lambda: site.people.set_role("ada", "observer", "ada")) == "owner.last"
+    assert code_of(lambda: site.people.set_active("ada", False, "ada")) == "owner.last"
+    site.add("bob", "owner")
+    site.people.set_active("ada", False, "bob")
+    assert code_of(lambda: site.people.set_role("bob", "observer", "bob")) == "owner.last"
+
+
+def test_a_role_counts_at_once_and_a_closed_account_is_out_at_once(site: Site) -> None:
+    site.add("ada", "observer")
+    site.add("bob", "owner")
+    secret = site.people.sign_in("ada", GOOD).secret
+    token = site.people.issue("ada", "plots", ["read", "campaign.start"], 60.0, "ada")
+    assert not site.people.session(secret).may("experiment.decide")
+    site.people.set_role("ada", "scientist", "bob")
+    assert site.people.session(secret).may("experiment.decide")
+    assert site.people.bearer(token).may("campaign.start") and not site.people.bearer(token).may("experiment.decide")
+    site.people.set_active("ada", False, "bob")
+    assert code_of(lambda: site.people.session(secret)) == "session.ended"
+    assert code_of(lambda: site.people.bearer(token)) == "token.ended"
+    assert code_of(lambda: site.people.sign_in("ada", GOOD)) == "sign_in.wrong"
+    site.people.set_active("ada", True, "bob")
+    assert code_of(lambda: site.people.session(secret)) == "session.ended", "it does not come back"
+    site.people.sign_in("ada", GOOD)
+
+
+# -- passwords --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("short one", "password.length"),
+        ("x" * (LONGEST + 1), "password.length"),
+        ("correct password 9", "password.easy"),
+        ("ADA is my first name", "password.easy"),
+        ("aaaaaaaaaaaaaaaa", "password.easy"),
+        (GOOD, "password.easy"),
+    ],
+)
+def test_passwords_that_are_not_taken(site: Site, password: str, code: str) -> None:
+    site.add()
+    assert code_of(lambda: site.people.change_password("ada", GOOD, password)) == code
+    site.people.sign_in("ada", GOOD)
+
+
+def test_changing_it_ends_the_other_sessions(site: Site) -> None:
+    site.add()
+    mine, other = site.people.sign_in("ada", GOOD), site.people.sign_in("ada", GOOD)
+    assert code_of(lambda: site.people.change_password("ada", OTHER, OTHER)) == "sign_in.wrong"
+    site.people.change_password("ada", GOOD, OTHER, keep=mine.caller.by)
+    assert site.people.session(mine.secret).person.login == "ada"
+    assert code_of(lambda: site.people.session(other.secret)) == "session.ended"
+
+
+def test_another_password_given_out_ends_sessions_and_waiting(site: Site) -> None:
+    site.add()
+    secret = site.people.sign_in("ada", GOOD).secret
+    for _ in range(5):
+        assert code_of(lambda: site.people.sign_in("ada", OTHER)) == "sign_in.wrong"
+    assert code_of(lambda: site.people.sign_in("ada", GOOD)) == "sign_in.wait"
+    given = site.people.new_password("ada", "bob")
+    assert code_of(lambda: site.people.session(secret)) == "session.ended"
+    assert site.people.sign_in("ada", given).caller.person.must_change
+
+
+def test_no_secret_is_in_the_file_or_in_the_audit(site: Site) -> None:
+    given = site.people.add("ada", "Ada", "owner", "setup")
+    site.people.change_password("ada", given, GOOD)
+    secret = site.people.sign_in("ada", GOOD).secret
+    token = site.people.issue("ada", "plots", ["read"], 60.0, "ada")
+    _, codes = site.second_factor()
+    with pytest.raises(SignInRefused):
+        site.people.sign_in(OTHER, GOOD, source="127.0.0.1")  # the password, typed where the login belongs
+    kept = site.path.read_bytes()
+    told = json.dumps(site.told)
+    for word in (given, GOOD, OTHER, secret, token, *codes):
+        assert word.encode() not in kept and word not in told
+    assert stat.S_IMODE(site.path.stat().st_mode) == 0o600
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_failures_make_the_next_try_wait_longer_and_longer(site: Site) -> None:
+    site.add()
+    for _ in range(4):
+        assert code_of(lambda: site.people.sign_in("ada", OTHER)) == "sign_in.wrong"
+    waits = []
+    for _ in range(13):
+        assert code_of(lambda: site.people.sign_in("ada", OTHER)) == "sign_in.wrong"
+        with pytest.raises(SignInRefused) as caught:
+            site.people.sign_in("ada", GOOD)
+        assert caught.value.code == "sign_in.wait"
+        waits.append(caught.value.wait_s)
+        site.now += caught.value.wait_s
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900])
+    site.people.sign_in("ada", GOOD)
+    assert code_of(lambda: site.people.sign_in("ada", OTHER)) == "sign_in.wrong"
+    site.people.sign_in("ada", GOOD)  # success has wiped the slate
+
+
+def test_who_tries_many_logins_from_one_place_waits_too(site: Site) -> None:
+    site.add()
+    for number in range(20):
+        assert code_of(lambda: site.people.sign_in(f"guess{number}", OTHER, source="10.0.0.9")) == "sign_in.wrong"  # noqa: B023
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, source="10.0.0.9")) == "sign_in.wait"
+    site.people.sign_in("ada", GOOD, source="10.0.0.8")
+
+
+def test_who_is_kept_waiting_keeps_the_session_that_is_open(site: Site) -> None:
+    site.add()
+    secret = site.people.sign_in("ada", GOOD).secret
+    for _ in range(5):
+        code_of(lambda: site.people.sign_in("ada", OTHER))
+    assert site.people.session(secret).may("instrument.operate")
+
+
+# -- second factor ----------------------------------------------------------------------------------------------------
+
+
+def test_with_a_second_factor_the_password_is_not_enough(site: Site) -> None:
+    site.add()
+    totp, codes = site.second_factor()
+    assert code_of(lambda: site.people.sign_in("ada", GOOD)) == "second_factor.needed"
+    assert code_of(lambda: site.people.sign_in("ada", OTHER)) == "sign_in.wrong", "nothing is said of the second"
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, "000000")) == "second_factor.wrong"
+    code = totp.at(int(site.now))
+    site.people.sign_in("ada", GOOD, f"{code[:3]} {code[3:]}")
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, code)) == "second_factor.wrong", "each code once"
+    site.now += STEP_S
+    site.people.sign_in("ada", GOOD, totp.at(int(site.now) + STEP_S))  # a clock that is ahead
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, totp.at(int(site.now)))) == "second_factor.wrong"
+    site.people.sign_in("ada", GOOD, codes[0].upper())
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, codes[0])) == "second_factor.wrong"
+    site.people.remove_second_factor("ada", "bob")
+    site.people.sign_in("ada", GOOD)
+    assert site.kinds().count("recovery_code_used") == 1
+
+
+def test_old_codes_and_codes_to_come_do_not_hold(site: Site) -> None:
+    site.add()
+    totp, _ = site.second_factor()
+    site.now += 10 * STEP_S
+    for off in (-3, -2, 2, 3):
+        wrong = totp.at(int(site.now) + off * STEP_S)
+        assert code_of(lambda: site.people.sign_in("ada", GOOD, wrong)) in ("second_factor.wrong", "sign_in.wait")  # noqa: B023
+        site.now += 0.0 if off < 3 else 1.0
+
+
+def test_guessing_codes_is_slowed_down(site: Site) -> None:
+    site.add()
+    site.second_factor()
+    for _ in range(5):
+        assert code_of(lambda: site.people.sign_in("ada", GOOD, "123")) == "second_factor.wrong"
+    assert code_of(lambda: site.people.sign_in("ada", GOOD, "123")) == "sign_in.wait"
+
+
+def test_a_second_factor_counts_once_it_is_confirmed(site: Site) -> None:
+    site.add()
+    assert code_of(lambda: site.people.confirm_second_factor("ada", "123456")) == "second_factor.none"
+    secret, address = site.people.begin_second_factor("ada")
+    assert secret in address and "Athanor" in address
+    site.people.sign_in("ada", GOOD)
+    assert code_of(lambda: site.people.confirm_second_factor("ada", "abc")) == "second_factor.wrong"
+    assert not site.people.person("ada").has_second_factor
+
+
+def test_where_a_role_needs_one_nothing_is_allowed_without(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.add("ada", "owner")
+    strict = People(
+        site.path, lambda kind, body: None, lambda: site.now, needs_second_factor=frozenset({"owner", "operator"})
+    )
+    secret = strict.sign_in("ada", GOOD).secret
+    assert not any(strict.session(secret).may(scope) for scope in SCOPES)
+    site.second_factor()
+    assert strict.session(secret).may("people.manage")
+
+
+# -- sessions and tokens ----------------------------------------------------------------------------------------------
+
+
+def test_an_idle_session_may_only_stop_and_every_session_ends(site: Site) -> None:
+    site.add()
+    secret = site.people.sign_in("ada", GOOD, source="127.0.0.1").secret
+    for _ in range(3):
+        site.now += IDLE_S - 1
+        assert site.people.session(secret).may("read"), "use keeps it"
+    site.now += IDLE_S
+    caller = site.people.session(secret)
+    assert caller.is_only_stopping and not caller.may("read")
+    assert site.people.session(secret).is_only_stopping, "looking does not wake it"
+    site.now += SESSION_S
+    assert code_of(lambda: site.people.session(secret)) == "session.ended"
+    assert site.people.sessions() == []
+
+
+def test_sessions_are_listed_and_ended_from_outside(site: Site) -> None:
+    site.add()
+    site.add("bob", "owner")
+    first = site.people.sign_in("ada", GOOD, source="10.0.0.1")
+    site.people.sign_in("bob", GOOD)
+    [listed] = site.people.sessions("ada")
+    assert (listed.id, listed.label, listed.scopes) == (first.caller.by, "10.0.0.1", None)
+    assert len(site.people.sessions()) == 2
+    site.people.end(listed.id, "bob")
+    assert code_of(lambda: site.people.session(first.secret)) == "session.ended"
+    assert code_of(lambda: site.people.end(listed.id, "bob")) == "access.none"
+    assert code_of(lambda: site.people.session("made up")) == "session.none"
+    second = site.people.sign_in("ada", GOOD)
+    site.people.sign_out(second.secret)
+    site.people.sign_out(second.secret)
+    assert code_of(lambda: site.people.session(second.secret)) == "session.ended"
+    assert site.kinds().count("signed_out") == 1
+
+
+def test_a_token_does_no_more_than_it_says_nor_than_its_person(site: Site) -> None:
+    site.add("ada", "scientist")
+    token = site.people.issue("ada", "night run", ["read", "people.manage"], 3600.0, "ada")
+    caller = site.people.bearer(token)
+    assert caller.may("read") and not caller.may("campaign.start") and not caller.may("people.manage")
+    [listed] = site.people.tokens("ada")
+    assert listed.scopes == ("people.manage", "read") and listed.label == "night run"
+    assert code_of(lambda: site.people.session(token)) == "session.none", "it is no session"
+    site.now += 3600.0
+    assert code_of(lambda: site.people.bearer(token)) == "token.ended"
+    assert site.people.tokens() == []
+    again = site.people.issue("ada", "night run", ["read"], 3600.0, "ada")
+    site.people.end(site.people.tokens()[0].id, "bob")
+    assert code_of(lambda: site.people.bearer(again)) == "token.ended"
+    assert code_of(lambda: site.people.bearer("ath_made-up")) == "token.none"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "label", "life", "code"),
+    [
+        ([], "x", 60.0, "token.scopes"),
+        (["read", "fly"], "x", 60.0, "token.scopes"),
+        (["read"], " ", 60.0, "token.label"),
+        (["read"], "x", 0.0, "token.life"),
+        (["read"], "x", 366 * 86400.0, "token.life"),
+        (["read"], "x", float("nan"), "token.life"),
+    ],
+)
+def test_tokens_that_are_not_issued(site: Site, scopes: Any, label: str, life: float, code: str) -> None:
+    site.add()
+    assert code_of(lambda: site.people.issue("ada", label, scopes, life, "ada")) == code
+
+
+# -- audit and file ---------------------------------------------------------------------------------------------------
+
+
+def test_what_the_audit_does_not_take_is_not_done(site: Site) -> None:
+    site.add("ada", "owner")
+    site.add("bob", "observer")
+
+    def full(kind: str, body: dict[str, Any]) -> None:
+        raise OSError("no space left")
+
+    broken = People(site.path, full, lambda: site.now)
+    for change in (
+        lambda: broken.add("eve", "Eve", "owner", "eve"),
+        lambda: broken.set_role("bob", "owner", "eve"),
+        lambda: broken.set_active("bob", False, "eve"),
+        lambda: broken.new_password("bob", "eve"),
+        lambda: broken.change_password("bob", GOOD, OTHER),
+        lambda: broken.sign_in("ada", GOOD),
+        lambda: broken.issue("ada", "x", ["read"], 60.0, "eve"),
+    ):
+        with pytest.raises(OSError, match="no space"):
+            change()
+    assert [(p.login, p.role, p.is_active) for p in site.people.everybody()] == [
+        ("ada", "owner", True),
+        ("bob", "observer", True),
+    ]
+    assert site.people.sessions() == [] and site.people.tokens() == []
+    site.people.sign_in("bob", GOOD)
+
+
+def test_every_change_is_told_with_who_made_it(site: Site) -> None:
+    site.add("ada", "owner")
+    site.people.set_role("ada", "owner", "bob")
+    site.people.end(site.people.sign_in("ada", GOOD).caller.by, "bob")
+    with pytest.raises(SignInRefused):
+        site.people.sign_in("ada", OTHER, source="10.0.0.1")
+    assert site.kinds() == [
+        "person_added",
+        "password_changed",
+        "person_role_set",
+        "signed_in",
+        "session_ended",
+        "sign_in_refused",
+    ]
+    assert site.told[-1][1] == {"login": "ada", "source": "10.0.0.1", "code": "sign_in.wrong"}
+    assert all(body["login"] == "ada" for _, body in site.told)
+
+
+def _add(path: str, number: int, results: Any) -> None:
+    people = People(Path(path), lambda kind, body: None)
+    try:
+        people.add("ada", f"Ada {number}", "owner", "race")
+    except PeopleError as error:
+        results.put(error.code)
+    else:
+        results.put("added")
+
+
+def test_several_processes_make_one_file_and_one_account(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    racers = [context.Process(target=_add, args=(str(tmp_path / "people.db"), n, results)) for n in range(4)]
+    for racer in racers:
+        racer.start()
+    codes = sorted(results.get(timeout=60) for _ in racers)
+    for racer in racers:
+        racer.join()
+    results.close()
+    assert codes == ["added", "login.taken", "login.taken", "login.taken"]
+
+
+def test_a_file_of_a_later_version_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SCHEMA", 0)
+    assert code_of(lambda: People(site.path, lambda kind, body: None)) == "file.newer"
+
+
+def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "argon2", None)
+    with pytest.raises(PeopleError, match=r"athanor-lab\[console\]"):
+        People(tmp_path / "people.db", lambda kind, body: None)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_caller_may_what_the_table_says(site: Site, role: Any) -> None:
+    from athanor.governance.rights import scopes_of
+
+    site.add("ada", role)
+    caller = site.people.sign_in("ada", GOOD).caller
+    for simulated in (False, True):
+        assert {s for s in SCOPES if caller.may(s, simulated=simulated)} == scopes_of(role, simulated=simulated)
