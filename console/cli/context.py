@@ -16,6 +16,7 @@ import typer
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
+    from athanor.console.commands import Commands
     from athanor.governance.gate import Gate
     from athanor.instruments.latch import Latch
     from athanor.memory.ledger import Ledger
@@ -140,19 +141,11 @@ def halt(campaign: Campaign, ledger: Ledger) -> Halt | None:
     return None
 
 
-def unlatched_count(campaign: Campaign, ledger: Ledger) -> int:
-    """Return the latch count that a new approval is bound to.
+def commands(ledger: Ledger) -> Commands:
+    """Return what this person does to campaigns of a ledger."""
+    from athanor.console.commands import Commands
 
-    Raises:
-        Refused: Stop All is latched, so that nothing may be approved.
-    """
-    state = latch(campaign, ledger).read()
-    if state.engaged:
-        raise Refused(
-            f"Stop All is latched on {campaign.instrument}: {state.reason or 'no reason given'}",
-            f"When it is safe: {command('reset-stop', '--instrument', campaign.instrument, '--reason', 'why')}",
-        )
-    return int(state.count)
+    return Commands(ledger, person())
 
 
 def gate(ledger: Ledger) -> Gate:
@@ -196,16 +189,6 @@ def ledger_flag(ledger: Ledger) -> str | None:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def is_driven(ledger: Ledger, campaign_id: str) -> bool:
-    """Whether a process drives this campaign now."""
-    from datetime import UTC, datetime
-
-    from athanor.agents.holders import is_gone
-
-    lease = ledger.lease(f"campaign:{campaign_id}")
-    return lease is not None and lease.expires_at > datetime.now(UTC) and not is_gone(lease.holder)
 
 
 def find_experiment(ledger: Ledger, name: str) -> Experiment:

@@ -47,7 +47,7 @@ def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
     campaign = ledger.campaign(campaign_id)
     if campaign.autonomy != "auto_within_limits":
         return
-    count = context.unlatched_count(campaign, ledger)
+    count = context.commands(ledger).unlatched_count(campaign)
     if campaigns.grant_in_force(ledger, campaign_id, count) is not None:
         return
     spec = Spec.model_validate(campaign.spec)

@@ -6,15 +6,9 @@ import sys
 import traceback
 
 from athanor.console.cli import output
+from athanor.console.refused import Refused
 
-
-class Refused(Exception):
-    """A command cannot do what was asked; the message says why, `remedy` what to do instead."""
-
-    def __init__(self, message: str, remedy: str | None = None, code: int = output.FAILED) -> None:
-        super().__init__(message)
-        self.remedy = remedy
-        self.code = code
+__all__ = ["Refused", "explain"]
 
 
 def _message(error: BaseException) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ import typer
 from athanor.console import wording
 from athanor.console.cli import asking, context, output
 from athanor.console.cli.failures import Refused
+from athanor.console.commands import is_driven
 
 if TYPE_CHECKING:
     from athanor.console.overview import Overview
@@ -184,7 +185,7 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
             output.show(f"  [command]{output.plain(typed)}[/]")
     if len(view.waiting) > 10:
         output.show(f"… and {len(view.waiting) - 10} more are waiting.")
-    undriven = view.campaign.state == "running" and not context.is_driven(ledger, view.campaign.id)
+    undriven = view.campaign.state == "running" and not is_driven(ledger, view.campaign.id)
     if undriven:
         output.show("\n[warn]No process drives this campaign now[/]: the one that did has ended without pausing it.")
     if undriven or view.campaign.state in ("paused", "queued"):

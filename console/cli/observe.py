@@ -11,7 +11,8 @@ import typer
 from athanor.console import wording
 from athanor.console.cli import context, output
 from athanor.console.cli.failures import Refused
-from athanor.console.cli.supervise import OVER, parse
+from athanor.console.cli.supervise import parse
+from athanor.console.commands import OVER
 
 if TYPE_CHECKING:
     from athanor.memory.records import Observation, Outcome

@@ -11,6 +11,7 @@ import typer
 
 from athanor.console.cli import card, context, output
 from athanor.console.cli.failures import Refused
+from athanor.console.commands import is_driven
 
 if TYPE_CHECKING:
     from athanor.agents.doubt import Answer, Doubt
@@ -380,7 +381,7 @@ def _say_how(ledger: Ledger, doubt: Doubt) -> None:
 def _say_resume(ledger: Ledger, campaigns: Sequence[Campaign]) -> None:
     """Say how to go on with each campaign that nobody drives and that is not over."""
     for campaign in {item.id: item for item in campaigns}.values():
-        if campaign.state in ("succeeded", "failed", "cancelled") or context.is_driven(ledger, campaign.id):
+        if campaign.state in ("succeeded", "failed", "cancelled") or is_driven(ledger, campaign.id):
             continue
         if not ledger.experiments(campaign.id, states=["in_doubt"]):
             typed = context.command("resume", campaign.id, ledger=context.ledger_flag(ledger))

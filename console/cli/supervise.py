@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from athanor.console.cli import context, drive, output
-from athanor.console.cli.failures import Refused
+from athanor.console.commands import OVER, is_driven
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Request
 
 PANEL = "Supervise"
-OVER = ("succeeded", "failed", "cancelled")
 
 ExperimentAtRevision = Annotated[
     str, typer.Argument(metavar="EXPERIMENT@REVISION", help="What you have seen, as `athanor show` prints it.")
@@ -46,18 +45,11 @@ def approve(
     """
     experiment_id, revision = context.split_revision(what)
     opened = context.open_ledger(ledger)
-    experiment = context.find_experiment(opened, experiment_id)
-    campaign = opened.campaign(experiment.campaign_id)
-    count = context.unlatched_count(campaign, opened)
-    context.gate(opened).approve(experiment_id, revision, count, duration(expires))
-    _done(
-        json,
-        f"[good]✓[/] approved [name]{experiment_id}[/] by {context.person()}",
-        campaign.id,
-        experiment_id,
-        "approved",
-    )
-    _hint_if_not_driven(opened, campaign.id)
+    campaign_id = context.find_experiment(opened, experiment_id).campaign_id
+    context.commands(opened).approve(experiment_id, revision, duration(expires))
+    said = f"[good]✓[/] approved [name]{experiment_id}[/] by {context.person()}"
+    _done(json, said, campaign_id, experiment_id, "approved")
+    _hint_if_not_driven(opened, campaign_id)
 
 
 def reject(
@@ -73,7 +65,7 @@ def reject(
     experiment_id, revision = context.split_revision(what)
     opened = context.open_ledger(ledger)
     experiment = context.find_experiment(opened, experiment_id)
-    context.gate(opened).reject(experiment_id, revision, reason)
+    context.commands(opened).reject(experiment_id, revision, reason)
     _done(json, f"[good]✓[/] rejected [name]{experiment_id}[/]", experiment.campaign_id, experiment_id, "rejected")
     _hint_if_not_driven(opened, experiment.campaign_id)
 
@@ -90,21 +82,12 @@ def edit(
 
     The old experiment is superseded; the new one waits for approval, unless you approve it at once.
     """
-    from athanor.agents.campaign import check_instrument
-
     experiment_id, revision = context.split_revision(what)
     opened = context.open_ledger(ledger)
-    experiment = context.find_experiment(opened, experiment_id)
-    campaign = opened.campaign(experiment.campaign_id)
-    values = {**experiment.values, **parse(assignments, campaign.problem)}
-    check_instrument(opened, campaign.id, values)
-    count = context.unlatched_count(campaign, opened)
-    gate = context.gate(opened)
-    changed = gate.edit(experiment_id, revision, values, reason, count)
-    state = "proposed"
-    if approve_too:
-        gate.approve(changed.id, changed.revision, count)
-        state = "approved"
+    campaign = opened.campaign(context.find_experiment(opened, experiment_id).campaign_id)
+    values = parse(assignments, campaign.problem)
+    changed = context.commands(opened).edit(experiment_id, revision, values, reason, approve=approve_too)
+    state = "approved" if approve_too else "proposed"
     _done(json, f"[good]✓[/] [name]{changed.id}[/] takes the place of {experiment_id}", campaign.id, changed.id, state)
     if not approve_too:
         _say_approve(opened, changed.id, changed.revision)
@@ -121,21 +104,11 @@ def propose(
 
     Every parameter needs a value. The instrument's limits hold as ever; the campaign's narrower ranges do not bind you.
     """
-    from athanor.agents.campaign import propose_experiment
-
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
-    if campaign.state in OVER:
-        raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
     values = parse(assignments, campaign.problem)
-    if missing := [item["name"] for item in campaign.problem["parameters"] if item["name"] not in values]:
-        raise Refused(f"No value for {', '.join(missing)}", "Give every parameter a value: NAME=VALUE.")
-    experiment = propose_experiment(opened, campaign.id, values, by=context.person())
-    state = "proposed"
-    if approve_too:
-        count = context.unlatched_count(campaign, opened)
-        context.gate(opened).approve(experiment.id, experiment.revision, count)
-        state = "approved"
+    experiment = context.commands(opened).propose(campaign, values, approve=approve_too)
+    state = "approved" if approve_too else "proposed"
     _done(json, f"[good]✓[/] put up [name]{experiment.id}[/]", campaign.id, experiment.id, state)
     if not approve_too:
         _say_approve(opened, experiment.id, experiment.revision)
@@ -171,7 +144,7 @@ def cancel(
     """
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
-    if campaign.state in OVER or context.is_driven(opened, campaign.id):
+    if campaign.state in OVER or is_driven(opened, campaign.id):
         _request(campaign_id, "cancel", "will be cancelled", ledger, json)
         return
     from athanor.agents.campaign import run_campaign
@@ -187,14 +160,10 @@ def cancel(
 def _request(campaign_id: str, verb: Request, promise: str, ledger: str | None, json: bool) -> None:
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
-    if campaign.state in OVER:
-        raise Refused(f"{campaign.id} is over already ({campaign.state})")
-    is_driven = context.is_driven(opened, campaign.id)
-    if is_driven:
-        opened.request(campaign.id, verb, context.person())
+    is_asked = context.commands(opened).request(campaign, verb)
     if json:
-        output.emit({"campaign": campaign.id, "state": campaign.state, "requested": verb if is_driven else "none"})
-    if is_driven:
+        output.emit({"campaign": campaign.id, "state": campaign.state, "requested": verb if is_asked else "none"})
+    if is_asked:
         output.say(f"[good]✓[/] [name]{campaign.id}[/] {promise}.")
     else:
         output.say(f"[good]✓[/] [name]{campaign.id}[/] starts nothing new: it is {campaign.state}.")
@@ -214,7 +183,7 @@ def _say_approve(ledger: Ledger, experiment_id: str, revision: str) -> None:
 
 def _hint_if_not_driven(ledger: Ledger, campaign_id: str) -> None:
     """Say how to go on when no process drives the campaign, since a decision alone starts nothing."""
-    if context.is_driven(ledger, campaign_id):
+    if is_driven(ledger, campaign_id):
         return
     typed = context.command("resume", campaign_id, ledger=context.ledger_flag(ledger))
     output.say(f"  No process drives this campaign now. To go on:  [command]{output.plain(typed)}[/]")
