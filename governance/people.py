@@ -26,6 +26,8 @@ from typing import Any, get_args
 from athanor.governance.rights import ROLES, SCOPES, Role, Scope, scopes_of
 
 SCHEMA = 1
+PEOPLE = "people.db"
+"""The file of accounts, in the data folder."""
 LOGIN = re.compile(r"[a-z][a-z0-9._-]{0,31}")
 SHORTEST, LONGEST = 12, 256
 """Length of a password."""
@@ -137,7 +139,7 @@ class Access:
     scopes: tuple[Scope, ...] | None
 
 
-Audit = Callable[[str, dict[str, Any]], None]
+Audit = Callable[[str, dict[str, Any]], object]
 
 
 class People:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from athanor.console.cli import (
+    console,
     failures,
     instruments,
     ledger,
@@ -76,6 +77,7 @@ resources.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)
 sandbox.add_to(app)
+console.add_to(app)
 
 
 def run(arguments: Sequence[str]) -> int:

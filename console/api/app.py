@@ -1,0 +1,114 @@
+"""The application: the routes, and around them what holds for every request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from athanor.console.api import accounts, campaigns, site
+from athanor.console.api.desk import Desk
+from athanor.console.api.problems import Problem, answer, on_error, on_invalid
+
+LARGEST_BODY = 1 << 20
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
+    """Make the application.
+
+    Args:
+        desk: what it works with.
+        hosts: the `Host` headers under which it answers, with their ports, such as `127.0.0.1:8765`.
+    """
+    app = describe(
+        FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)  # those load from elsewhere
+    )
+    app.state.desk = desk
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_error)
+    app.add_exception_handler(Exception, on_error)
+    app.add_middleware(Threshold, hosts=frozenset(hosts))
+    return app
+
+
+def describe(app: FastAPI) -> FastAPI:
+    """Give an application the routes and what is said of them."""
+    app.title, app.version = "Athanor", "1"
+    app.description = (
+        "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
+        "Stop All is a software stop, not a safety system."
+    )
+    for door in (accounts.door, campaigns.door, site.door):
+        app.include_router(door)
+    return app
+
+
+class Threshold:
+    """Before anything else, on HTTP and on sockets: our own host and origin, a body of bounded size, safe headers."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        refusal = self._refusal(scope, headers)
+        if scope["type"] == "websocket":
+            if refusal is not None:
+                await receive()
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal[1].detail})
+                return
+            await self._app(scope, receive, send)
+            return
+
+        async def safely(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
+                ]
+            await send(message)
+
+        if refusal is not None:
+            await answer(*refusal)(scope, receive, safely)
+            return
+        taken = 0
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > LARGEST_BODY:
+                raise HTTPException(413, f"a body has up to {LARGEST_BODY} bytes")
+            return message
+
+        await self._app(scope, bounded, safely)
+
+    def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[int, Problem] | None:
+        hosts = headers.get("host", [])
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return 400, Problem(code="host.foreign", detail="this is not the address of this console")
+        secure = scope["scheme"] in ("https", "wss")
+        own = f"{'https' if secure else 'http'}://{hosts[0].lower()}"
+        if any(origin.lower() != own for origin in headers.get("origin", [])):
+            return 403, Problem(code="origin.foreign", detail="a page of another site asks")
+        return None

@@ -1,0 +1,86 @@
+"""What the handlers of the API work with: one ledger, the people of the site, and commands in somebody's name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from athanor.console.api.door import Answers
+from athanor.console.api.problems import Denied
+from athanor.console.commands import Commands
+from athanor.governance.people import PEOPLE, Caller, People
+from athanor.instruments.config import Config
+from athanor.instruments.stop import known_places
+from athanor.memory.ledger import Ledger
+from athanor.memory.places import InstrumentPlace, runtime_dir
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """One site, for one console.
+
+    Args:
+        ledger: the ledger.
+        home: the folder in which the file of accounts is kept.
+    """
+
+    def __init__(self, ledger: Ledger, home: Path) -> None:
+        self.ledger = ledger
+        self.people = People(home / PEOPLE, self.tell)
+        self.answers = Answers()
+
+    def tell(self, kind: str, body: dict[str, Any]) -> None:
+        """Write an event of the site into the journal."""
+        self.ledger.add_event(None, kind, body)
+
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """As `tell`, where what was asked is answered the same when it cannot be written."""
+        try:
+            self.tell(kind, body)
+        except Exception:
+            log.exception("%s could not be written down: %s", kind, body)
+
+    def commands(self, caller: Caller) -> Commands:
+        """Commands in the caller's name."""
+        return Commands(self.ledger, caller.person.login)
+
+    def is_simulated(self, named: Mapping[str, Any]) -> bool:
+        """Whether what a path names is about a simulated instrument; what names none counts as real.
+
+        Raises:
+            NotFound: there is no such campaign or experiment.
+            Denied: there is no such instrument.
+        """
+        if "experiment_id" in named:
+            return self.ledger.campaign(self.ledger.experiment(named["experiment_id"]).campaign_id).simulated
+        if "campaign_id" in named:
+            return self.ledger.campaign(named["campaign_id"]).simulated
+        if "instrument" in named:
+            return self.is_simulated_at(self.place(named["instrument"]))
+        return False
+
+    def is_simulated_at(self, place: InstrumentPlace) -> bool:
+        """Whether an instrument's own configuration says that it is simulated; one that cannot be read is real."""
+        try:
+            return Config.read(place).profile.simulated
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def places(self) -> list[InstrumentPlace]:
+        """The instruments of this site: of its data folder, of this ledger's, and those that are running."""
+        found = {place.directory.resolve(): place for place in known_places(runtime_dir())}
+        base = self.ledger.path.resolve().parent
+        for folder in sorted((base / "instruments").glob("*/")):
+            place = InstrumentPlace.of(folder.name, base)
+            found.setdefault(place.directory.resolve(), place)
+        return sorted(found.values(), key=lambda place: (place.name, str(place.directory)))
+
+    def place(self, name: str) -> InstrumentPlace:
+        """An instrument by its name. Raises `Denied` when there is none."""
+        for place in self.places():
+            if place.name == name:
+                return place
+        raise Denied(404, "not_found", f"there is no instrument {name!r} here")

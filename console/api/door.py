@@ -1,0 +1,211 @@
+"""The one door of the API: who asks, whether they may, and whether they asked before.
+
+Every route says what it needs; one that says nothing cannot be made. What it needs stands in the OpenAPI file as
+`x-needs`: a scope, or
+
+- `nobody`: open to all,
+- `person`: somebody signed in, in whatever role,
+- `own`: as `person`, and before the password that was given out is changed, too,
+- `stop`: as `own`, and with a session that has been idle for too long, too.
+
+Where a path names a campaign or an experiment, the scope must hold for its instrument, simulated or real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from athanor.console.api.problems import Denied, Problem
+from athanor.governance.people import Caller
+from athanor.governance.rights import MEANING, Scope
+
+if TYPE_CHECKING:
+    from athanor.console.api.desk import Desk
+
+Needs = Scope | Literal["nobody", "person", "own", "stop"]
+OPEN: frozenset[str] = frozenset({"nobody", "person", "own", "stop"})
+COOKIE = "athanor-session"
+CSRF = "X-CSRF-Token"
+KEY = "Idempotency-Key"
+LONGEST_KEY = 200
+KEPT_S = 86400.0
+SAFE = frozenset({"GET", "HEAD"})
+
+
+def desk_of(request: Request) -> Desk:
+    """What the handlers work with."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks; the door has let them in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def csrf_of(secret: str) -> str:
+    """What a page must send with every change, so that it is known to have read the answer to the sign-in."""
+    return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+class GuardedRoute(APIRoute):
+    """A route behind the door."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        needs = (self.openapi_extra or {}).get("x-needs")
+        if needs not in OPEN and needs not in get_args(Scope):
+            raise TypeError(f"{self.path} does not say what it needs")
+        self.needs: Needs = needs  # type: ignore[assignment]
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """The handler, behind the door."""
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            desk = desk_of(request)
+            await run_in_threadpool(let_in, request, self.needs)
+            key = request.headers.get(KEY)
+            if key is None or request.method in SAFE or self.needs == "nobody":
+                return await inner(request)
+            body = await request.body()
+            claim = Claim(caller_of(request).person.login, key, request.method, request.url.path, body)
+            if (before := await run_in_threadpool(desk.answers.claim, claim)) is not None:
+                status, text = before
+                return Response(text, status, media_type="application/json", headers={"Idempotent-Replay": "true"})
+            try:
+                response = await inner(request)
+            except BaseException:
+                await run_in_threadpool(desk.answers.forget, claim)  # nothing was done: it may be tried again
+                raise
+            await run_in_threadpool(desk.answers.keep, claim, response.status_code, bytes(response.body).decode())
+            return response
+
+        return handle
+
+
+def let_in(request: Request, needs: Needs) -> None:
+    """Let a request in, with its caller in `request.state`. Raises `Denied`, or `SignInRefused`."""
+    if needs == "nobody":
+        return
+    desk = desk_of(request)
+    caller = _identify(request, desk)
+    request.state.caller = caller
+    if needs == "stop":
+        return
+    if caller.is_only_stopping:
+        raise Denied(401, "session.idle", "this session was idle for too long: it takes Stop All and nothing else")
+    if needs == "own":
+        return
+    if caller.person.must_change:
+        raise Denied(403, "password.given_out", "your password was given out by somebody else", "change it first")
+    if needs == "person":
+        return
+    if not caller.may(needs, simulated=desk.is_simulated(request.path_params)):
+        refused = f"{caller.person.login} ({caller.person.role}) may not {MEANING[needs]}"
+        desk.note("api_refused", {"login": caller.person.login, "needs": needs, "path": request.url.path})
+        raise Denied(403, "scope.missing", refused, "ask an owner for a role that may")
+
+
+def _identify(request: Request, desk: Desk) -> Caller:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind:
+        if kind.lower() != "bearer" or not token:
+            raise Denied(401, "authorization.malformed", "give `Authorization: Bearer TOKEN`")
+        return desk.people.bearer(token.strip())
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        raise Denied(401, "sign_in.needed", "sign in first", "POST /api/v1/session, or give a token")
+    if request.method not in SAFE:
+        # A page of somebody else's can have a browser send the cookie, but cannot know this.
+        given = request.headers.get(CSRF, "")
+        if not hmac.compare_digest(given.encode(), csrf_of(secret).encode()):
+            raise Denied(403, "csrf", f"a change needs the header {CSRF}, as GET /api/v1/session tells it")
+    return desk.people.session(secret)
+
+
+class Door(APIRouter):
+    """Makes routes that say what they need."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(prefix="/api/v1", route_class=GuardedRoute, tags=[tag])
+
+    def on(self, method: str, path: str, needs: Needs, *, status: int = 200) -> Callable[[Any], Any]:
+        """Add a route."""
+        problems: dict[int | str, dict[str, Any]] = {
+            code: {"model": Problem} for code in (400, 401, 403, 404, 409, 422, 429, 503)
+        }
+        return self.api_route(
+            path, methods=[method], status_code=status, responses=problems, openapi_extra={"x-needs": needs}
+        )
+
+
+class Claim:
+    """A change that carries a key: whose it is, and what exactly was asked."""
+
+    def __init__(self, login: str, key: str, method: str, path: str, body: bytes) -> None:
+        if not 0 < len(key) <= LONGEST_KEY:
+            raise Denied(422, "idempotency.key", f"{KEY}: 1 to {LONGEST_KEY} characters")
+        self.key = json.dumps([login, key])
+        self.asked = hashlib.sha256(b"\0".join([method.encode(), path.encode(), body])).hexdigest()
+
+
+class Answers:
+    """Answers to changes that carried a key, for a day: the same change asked again is not made again.
+
+    In the memory of this process: a console that was started anew has forgotten them, and the ledger, which takes each
+    decision once, says what became of a change.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        import threading
+
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._kept: dict[str, tuple[float, str, tuple[int, str] | None]] = {}
+
+    def claim(self, claim: Claim) -> tuple[int, str] | None:
+        """The answer of before, or None for whoever is the first to ask. Raises `Denied`."""
+        now = self._clock()
+        with self._guard:
+            while self._kept:
+                oldest = next(iter(self._kept))
+                if self._kept[oldest][0] > now - KEPT_S:
+                    break
+                del self._kept[oldest]
+            found = self._kept.get(claim.key)
+            if found is None:
+                self._kept[claim.key] = (now, claim.asked, None)
+                return None
+        _, asked, answer = found
+        if asked != claim.asked:
+            raise Denied(422, "idempotency.reused", f"this {KEY} was used for something else; take a new one")
+        if answer is None:
+            raise Denied(409, "idempotency.underway", "the same change is being made; ask again in a moment")
+        return answer
+
+    def keep(self, claim: Claim, status: int, text: str) -> None:
+        """Keep an answer; one that says to try again is not kept."""
+        if status >= 500 or status == 429:
+            self.forget(claim)
+            return
+        with self._guard:
+            at, asked, _ = self._kept[claim.key]
+            self._kept[claim.key] = (at, asked, (status, text))
+
+    def forget(self, claim: Claim) -> None:
+        """Nothing came of it."""
+        with self._guard:
+            self._kept.pop(claim.key, None)

@@ -1,0 +1,149 @@
+"""The site: its instruments, Stop All, and whether the console is well."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Request
+from pydantic import BaseModel, Field
+
+from athanor.console.api.accounts import Asked
+from athanor.console.api.campaigns import Reason
+from athanor.console.api.desk import Desk
+from athanor.console.api.door import Door, caller_of, desk_of
+from athanor.memory.places import InstrumentPlace
+
+door = Door("site")
+
+
+class LatchOut(BaseModel):
+    """What the latch of Stop All says."""
+
+    engaged: bool
+    count: int
+    reason: str | None
+    by: str | None
+    at: str | None
+
+
+class InstrumentOut(BaseModel):
+    """An instrument: whether anything may start on it, and if not, why. `trouble`: what nobody can tell."""
+
+    name: str
+    simulated: bool
+    latch: LatchOut
+    writes: bool
+    writes_reason: str | None
+    taken_over_by: str | None
+    trouble: str | None
+
+
+class StopAsked(Asked):
+    """A stop of one instrument, or of all."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=2000)] = "no reason given"
+    instrument: Annotated[str | None, Field(max_length=64)] = None
+
+
+class StopOut(BaseModel):
+    """What became of one instrument; nothing is claimed that was not seen."""
+
+    name: str
+    is_running: bool
+    confirmed: bool
+    latched: str
+    worker: str
+    positions: dict[str, Any]
+    elapsed_s: float
+    detail: str
+    steps: list[str]
+
+
+class StopAllOut(BaseModel):
+    """What became of the stop. `confirmed`: there was something running, and all of it stands still, as it says."""
+
+    running: int
+    confirmed: bool
+    notice: str
+    instruments: list[StopOut]
+
+
+class Reset(Asked):
+    """Why it is safe to go on."""
+
+    reason: Reason
+
+
+class Health(BaseModel):
+    """That the console answers; says nothing about instruments."""
+
+    status: str
+    version: str
+
+
+@door.on("GET", "/health", "nobody")
+def health() -> Health:
+    """Whether the console is there."""
+    from importlib.metadata import version
+
+    return Health(status="ok", version=version("athanor-lab"))
+
+
+@door.on("GET", "/instruments", "read")
+def instruments(request: Request) -> list[InstrumentOut]:
+    """Every instrument of the site."""
+    desk = desk_of(request)
+    return [_shown(desk, place) for place in desk.places()]
+
+
+@door.on("GET", "/instruments/{instrument}", "read")
+def one_instrument(instrument: str, request: Request) -> InstrumentOut:
+    """One instrument."""
+    desk = desk_of(request)
+    return _shown(desk, desk.place(instrument))
+
+
+@door.on("POST", "/instruments/{instrument}/reset-stop", "latch.reset")
+def reset_stop(instrument: str, asked: Reset, request: Request) -> LatchOut:
+    """Release the latch of Stop All, with a reason. What was approved before the stop stays void."""
+    desk = desk_of(request)
+    state = desk.commands(caller_of(request)).reset_stop(desk.place(instrument), asked.reason)
+    return LatchOut(engaged=state.engaged, count=state.count, reason=state.reason, by=state.by, at=state.at)
+
+
+@door.on("POST", "/stop-all", "stop")
+def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllOut:
+    """Stop every instrument now, or one, and latch. A software stop, not a safety system.
+
+    Whoever is signed in may, whatever the role, and with a session that has been idle for too long, too.
+    """
+    from athanor.instruments import stop
+
+    asked = asked or StopAsked()
+    results = stop.stop_all(None, asked.instrument, asked.reason, by=caller_of(request).person.login)
+    running = [result for result in results if result.is_running]
+    return StopAllOut(
+        running=len(running),
+        confirmed=bool(running) and all(result.confirmed for result in running),
+        notice=stop.NOTICE,
+        instruments=[
+            StopOut.model_validate({name: getattr(result, name) for name in StopOut.model_fields}) for result in results
+        ],
+    )
+
+
+def _shown(desk: Desk, place: InstrumentPlace) -> InstrumentOut:
+    from athanor.instruments.latch import Latch
+    from athanor.instruments.takeover import TakeOver
+    from athanor.instruments.write_switch import WriteSwitch
+
+    latch, writes, standing = Latch(place).read(), WriteSwitch(place).read(), TakeOver(place).read()
+    return InstrumentOut(
+        name=place.name,
+        simulated=desk.is_simulated_at(place),
+        latch=LatchOut(engaged=latch.engaged, count=latch.count, reason=latch.reason, by=latch.by, at=latch.at),
+        writes=writes.on,
+        writes_reason=writes.reason,
+        taken_over_by=None if standing.tenure is None else standing.tenure.holder,
+        trouble=standing.trouble,
+    )

@@ -1,0 +1,80 @@
+"""A site with a campaign on a simulated and one on a real instrument, and somebody of every role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from athanor.agents.campaign import open_campaign, propose_experiment
+from athanor.agents.spec import parse
+from athanor.console.api.app import create_app
+from athanor.console.api.desk import Desk
+from athanor.console.api.door import CSRF
+from athanor.governance.rights import ROLES
+from athanor.instruments.config import Config
+from athanor.instruments.laboratory import load
+from athanor.memory.ledger import Ledger
+from athanor.memory.places import InstrumentPlace
+from athanor.memory.records import Experiment
+from tests.instruments.rig import new_campaign
+
+PASSWORD = "seven brown otters swim"
+HOST = "127.0.0.1:8765"
+POINT = {"residence_time": 1.0, "equivalents": 2.0, "concentration": 0.3, "temperature": 60.0}
+
+
+class Site:
+    """The application, its people, and clients that are signed in."""
+
+    def __init__(self, home: Path) -> None:
+        self.ledger = Ledger.create(home / "ledger.db")
+        self.desk = Desk(self.ledger, home)
+        self.now = 1_800_000_000.0
+        self.desk.people._clock = lambda: self.now
+        self.app = create_app(self.desk, [HOST])
+        found: Any = load("snar-flow")
+        self.campaign: str = open_campaign(parse(found.campaign_file().read_text()), self.ledger)
+        self.place = InstrumentPlace.of("snar-flow", home)
+        self.place.directory.mkdir(parents=True, exist_ok=True)
+        Config(found.profile(), {}).write(self.place)
+        self.real = new_campaign(self.ledger, "real", simulated=False, instrument="reactor-7").id
+        self.experiment = self.propose()
+        # Hashing a password takes its time, on purpose: one hash for all.
+        hashed = self.desk.people._hasher.hash(PASSWORD)
+        for role in ROLES:
+            with self.desk.people._change() as file:
+                file.execute(
+                    "INSERT INTO person (login, name, role, is_active, added, password, must_change)"
+                    " VALUES (?, ?, ?, 1, ?, ?, 0)",
+                    (role, role.title(), role, self.now, hashed),
+                )
+
+    def propose(self) -> Experiment:
+        return propose_experiment(self.ledger, self.campaign, POINT, by="test")
+
+    def visitor(self, **headers: str) -> TestClient:
+        """Somebody who is not signed in."""
+        return TestClient(
+            self.app, base_url=f"http://{HOST}", headers=headers, raise_server_exceptions=False, client=("127.0.0.1", 1)
+        )
+
+    def signed_in(self, login: str, password: str = PASSWORD) -> TestClient:
+        client = self.visitor()
+        answer = client.post("/api/v1/session", json={"login": login, "password": password})
+        assert answer.status_code == 200, answer.text
+        client.headers[CSRF] = answer.json()["csrf"]
+        return client
+
+    def program(self, login: str, *scopes: Any, life_s: float = 3600.0) -> TestClient:
+        """A program with a token."""
+        secret = self.desk.people.issue(login, "test", scopes, life_s, login)
+        return self.visitor(Authorization=f"Bearer {secret}")
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        return [event.body for event in self.ledger.events(kinds=[kind])]
+
+
+def code(answer: Any) -> str:
+    return str(answer.json()["code"])
