@@ -435,8 +435,8 @@ class People:
 
     # -- sessions and tokens -------------------------------------------------------------------------------------------
 
-    def session(self, secret: str) -> Caller:
-        """Whose session this is; using it keeps it.
+    def session(self, secret: str, *, touch: bool = True) -> Caller:
+        """Whose session this is; using it keeps it awake, unless `touch` is not set.
 
         Raises:
             SignInRefused: `session.none`, `session.ended`. One that was idle too long is no error: it may still stop.
@@ -450,7 +450,7 @@ class People:
         if row["ended"] is not None or now >= row["began"] + SESSION_S or not person["is_active"]:
             raise SignInRefused("session.ended", "this session has ended; sign in again")
         is_idle = now >= row["seen"] + IDLE_S
-        if not is_idle and now - row["seen"] >= SEEN_S:
+        if touch and not is_idle and now - row["seen"] >= SEEN_S:
             with self._change() as file:
                 file.execute("UPDATE session SET seen = ? WHERE id = ?", (now, row["id"]))
         found = _person(person)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from athanor.console.api.door import Answers
+from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.commands import Commands
 from athanor.governance.people import PEOPLE, Caller, People
@@ -31,6 +32,7 @@ class Desk:
         self.ledger = ledger
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
+        self.watch = Watch(ledger)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

@@ -96,12 +96,15 @@ class GuardedRoute(APIRoute):
         return handle
 
 
-def let_in(request: Request, needs: Needs) -> None:
-    """Let a request in, with its caller in `request.state`. Raises `Denied`, or `SignInRefused`."""
+def let_in(request: Request, needs: Needs, *, touch: bool = True) -> None:
+    """Let a request in, with its caller in `request.state`. Raises `Denied`, or `SignInRefused`.
+
+    `touch`: whether this keeps a session awake.
+    """
     if needs == "nobody":
         return
     desk = desk_of(request)
-    caller = _identify(request, desk)
+    caller = _identify(request, desk, touch)
     request.state.caller = caller
     if needs == "stop":
         return
@@ -119,7 +122,7 @@ def let_in(request: Request, needs: Needs) -> None:
         raise Denied(403, "scope.missing", refused, "ask an owner for a role that may")
 
 
-def _identify(request: Request, desk: Desk) -> Caller:
+def _identify(request: Request, desk: Desk, touch: bool) -> Caller:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind:
         if kind.lower() != "bearer" or not token:
@@ -133,7 +136,7 @@ def _identify(request: Request, desk: Desk) -> Caller:
         given = request.headers.get(CSRF, "")
         if not hmac.compare_digest(given.encode(), csrf_of(secret).encode()):
             raise Denied(403, "csrf", f"a change needs the header {CSRF}, as GET /api/v1/session tells it")
-    return desk.people.session(secret)
+    return desk.people.session(secret, touch=touch)
 
 
 class Door(APIRouter):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,33 +16,7 @@ import pytest
 from athanor.console.api.door import CSRF
 from athanor.console.cli.app import run
 from athanor.console.cli.console import _hosts
-
-PASSWORD = "seven brown otters swim"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def serving(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "athanor.console", "console", "--port", str(port)]
-    with log.open("ab") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-    try:
-        deadline = time.monotonic() + 60.0
-        while True:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/api/v1/health").status_code == 200:
-                    break
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+from tests.console.serving import PASSWORD, free_port, serving
 
 
 def test_the_first_start_makes_an_owner_and_a_killed_console_loses_nothing(home: Path, tmp_path: Path) -> None:

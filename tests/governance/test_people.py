@@ -274,7 +274,9 @@ def test_an_idle_session_may_only_stop_and_every_session_ends(site: Site) -> Non
     for _ in range(3):
         site.now += IDLE_S - 1
         assert site.people.session(secret).may("read"), "use keeps it"
-    site.now += IDLE_S
+    site.now += IDLE_S - 1
+    assert site.people.session(secret, touch=False).may("read")
+    site.now += 1
     caller = site.people.session(secret)
     assert caller.is_only_stopping and not caller.may("read")
     assert site.people.session(secret).is_only_stopping, "looking does not wake it"

@@ -39,6 +39,9 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         token="none",
         access="none",
     )
+    if path == "/api/v1/changes":
+        # A stream never ends for who may listen: one that cannot begin.
+        return client.request(method, where, headers={"Last-Event-ID": "not a number"})
     if path == "/api/v1/stop-all":
         return client.request(method, where, json={"instrument": "no-such"})
     return client.request(method, where, json={"nothing": "of this"} if method not in ("GET", "DELETE") else None)

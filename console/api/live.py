@@ -1,0 +1,109 @@
+"""Changes as they happen: a stream of server-sent events, which goes on where it was cut.
+
+Each message has the position of a row of the journal as its id and says what kind of thing changed, in which campaign;
+what it is now is read where it is always read. A stream keeps no session awake, and ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Header, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from athanor.console.api.door import Door, desk_of, let_in
+from athanor.console.api.problems import problem_of
+from athanor.memory.journal import SITE
+
+if TYPE_CHECKING:
+    from athanor.memory.ledger import Ledger
+
+door = Door("live")
+
+LOOK_S = 0.25
+"""How often the ledger is looked at, once for all streams."""
+CHECK_S = 5.0
+"""How often it is asked whether whoever listens still may."""
+QUIET_S = 15.0
+"""A stream says something at least so often, so that a line that broke is noticed."""
+MOST = 1000
+"""Who has missed more changes than this is told to read everything anew."""
+
+
+class Watch:
+    """How far the journal goes, looked up once for everybody who wants to know."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._guard = threading.Lock()
+        self._position = 0
+        self._looked = -1.0
+
+    def position(self) -> int:
+        """As of a moment ago."""
+        with self._guard:
+            if time.monotonic() - self._looked >= LOOK_S:
+                self._position = self._ledger.changes()
+                self._looked = time.monotonic()
+            return self._position
+
+
+@door.on("GET", "/changes", "read")
+async def changes(
+    request: Request,
+    last_event_id: Annotated[int | None, Header(ge=0, description="Go on after this one.")] = None,
+) -> StreamingResponse:
+    """Changes as they happen, as `text/event-stream`.
+
+    `change`: `{kind, campaign_id}`, the latter null where it is of the site. `reload`: too much was missed.
+    `ended`: why nothing more will come.
+    """
+    watch = desk_of(request).watch
+    start = await run_in_threadpool(watch.position) if last_event_id is None else last_event_id
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_stream(request, start), media_type="text/event-stream", headers=headers)
+
+
+async def _stream(request: Request, position: int) -> AsyncIterator[str]:
+    desk = desk_of(request)
+    yield "retry: 2000\n\n"
+    said = checked = time.monotonic()
+    while not await request.is_disconnected():
+        now = time.monotonic()
+        try:
+            if now - checked >= CHECK_S:
+                checked = now
+                await run_in_threadpool(let_in, request, "read", touch=False)
+            newest = await run_in_threadpool(desk.watch.position)
+            rows = []
+            if newest - position > MOST or newest < position:
+                yield _message("reload", {}, newest)
+                said, position = now, newest
+            elif newest > position:
+                rows = await run_in_threadpool(desk.ledger.journal, None, position)
+        except Exception as error:
+            found = problem_of(error)
+            if found is None:
+                raise
+            yield _message("ended", found[1].model_dump())
+            return
+        for row in rows:
+            position = row.position
+            campaign = None if row.chain == SITE else row.chain.removeprefix("campaign:")
+            yield _message("change", {"kind": row.kind, "campaign_id": campaign}, position)
+            said = now
+        if now - said >= QUIET_S:
+            yield ": nothing new\n\n"
+            said = now
+        await asyncio.sleep(LOOK_S)
+
+
+def _message(kind: str, body: dict[str, Any], position: int | None = None) -> str:
+    identity = "" if position is None else f"id: {position}\n"
+    return f"event: {kind}\n{identity}data: {json.dumps(body)}\n\n"

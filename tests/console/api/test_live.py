@@ -1,0 +1,124 @@
+"""The stream of changes, from a console in a process of its own, over a real line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from athanor.console.api import live
+from athanor.console.api.live import Watch
+from athanor.governance.people import PEOPLE, People
+from athanor.memory.ledger import Ledger
+from tests.console.serving import free_port, serving
+
+
+class Line:
+    """A stream that is being read, message by message."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+        self._lines = answer.iter_lines()
+
+    def next(self) -> dict[str, Any]:
+        """The next message that is one."""
+        said: dict[str, Any] = {}
+        for line in self._lines:
+            if line:
+                name, _, value = line.partition(": ")
+                said[name] = value
+            elif "event" in said:
+                return {**said, "data": json.loads(said["data"])}
+            else:
+                said = {}
+        raise AssertionError("the stream ended")
+
+
+class Site:
+    """A console, its ledger, and a program that reads."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.ledger = Ledger.open(home / "ledger.db")
+        self.people = People(home / PEOPLE, lambda kind, body: None)
+        secret = self.people.issue("owner", "test", ["read"], 600.0, "owner")
+        headers = {"Authorization": f"Bearer {secret}"}
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", headers=headers, timeout=60.0)
+
+    def listen(self, after: int | None = None) -> Any:
+        return self.client.stream("GET", "/changes", headers={} if after is None else {"Last-Event-ID": str(after)})
+
+
+@pytest.fixture
+def site(home: Path, tmp_path: Path) -> Iterator[Site]:
+    port, log = free_port(), tmp_path / "log"
+    with serving(port, log):
+        made = Site(home, port)
+        # The password that was given out would have to be changed first; that is tested elsewhere.
+        with made.people._change() as file:
+            file.execute("UPDATE person SET must_change = 0")
+        yield made
+        made.client.close()
+        made.ledger.close()
+
+
+def test_changes_are_told_and_a_cut_stream_goes_on_where_it_was(site: Site) -> None:
+    with site.listen() as answer:
+        line = Line(answer)
+        site.ledger.add_event(None, "one", {"secret": "of the site"})
+        first = line.next()
+        assert first["event"] == "change" and first["data"] == {"kind": "event", "campaign_id": None}
+        assert int(first["id"]) == site.ledger.changes()
+    for kind in ("two", "three"):
+        site.ledger.add_event(None, kind, {})
+    with site.listen(int(first["id"])) as answer:
+        line = Line(answer)
+        assert [int(line.next()["id"]) for _ in range(2)] == [int(first["id"]) + 1, int(first["id"]) + 2]
+        site.ledger.add_event(None, "four", {})
+        assert int(line.next()["id"]) == int(first["id"]) + 3
+
+
+def test_who_missed_too_much_is_told_to_read_anew(site: Site) -> None:
+    newest = site.ledger.changes()
+    with site.listen(newest + 10**6) as answer:  # of another ledger, or of one that was restored
+        line = Line(answer)
+        told = line.next()
+        assert (told["event"], int(told["id"])) == ("reload", newest)
+        site.ledger.add_event(None, "one", {})
+        assert line.next()["event"] == "change"
+
+
+def test_a_stream_ends_with_the_right_to_it(site: Site) -> None:
+    with site.listen() as answer:
+        line = Line(answer)
+        site.people.end(site.people.tokens()[0].id, "owner")
+        told = line.next()
+        assert told["event"] == "ended" and told["data"]["code"] == "token.ended"
+        with pytest.raises(AssertionError, match="ended"):
+            line.next()
+
+
+def test_nobody_listens_without_a_right_to(site: Site) -> None:
+    answer = httpx.get(f"{site.client.base_url}changes")
+    assert answer.status_code == 401
+
+
+def test_the_ledger_is_looked_at_once_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting:
+        looks = 0
+
+        def changes(self) -> int:
+            self.looks += 1
+            return self.looks
+
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    ledger: Any = Counting()
+    watch = Watch(ledger)
+    assert [watch.position() for _ in range(50)] == [1] * 50
+    now += live.LOOK_S
+    assert watch.position() == 2
