@@ -41,7 +41,7 @@ $(VENV)/bin/python:
 # The stamps follow the pins: change pyproject.toml or constraints.txt and the next command installs again.
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Athanor into $(VENV) (PyTorch is about 200 MB as a CPU build; see README to choose it) ..."
-	@$(PIP) -e .
+	@$(PIP) -e '.[console]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
