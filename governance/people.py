@@ -12,11 +12,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import ipaddress
 import json
+import logging
 import math
 import re
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from athanor.governance.rights import ROLES, SCOPES, Role, Scope, scopes_of
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 PEOPLE = "people.db"
@@ -33,6 +38,11 @@ SHORTEST, LONGEST = 12, 256
 """Length of a password."""
 FREE_TRIES = {"login": 5, "from": 20}
 """Failures before the next try has to wait, which doubles from one second."""
+FORGIVE_S = {"login": math.inf, "from": 60.0}
+"""In so many seconds one failure is forgiven: many people may come from one address."""
+HASHING = 4
+"""Passwords that are hashed at once, each in 64 MiB."""
+HASHING_S = 10.0
 LONGEST_WAIT_S = 900.0
 FORGIVEN_S = 86400.0
 """Failures are forgotten so long after the last one."""
@@ -64,7 +74,7 @@ CREATE TABLE token (
     id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, login TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL,
     issued REAL NOT NULL, expires REAL NOT NULL, seen REAL, ended REAL
 );
-CREATE TABLE attempt (key TEXT PRIMARY KEY, failed INTEGER NOT NULL, until REAL NOT NULL);
+CREATE TABLE attempt (key TEXT PRIMARY KEY, failed REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL);
 """
 
 
@@ -146,10 +156,10 @@ class People:
     """The accounts of one site.
 
     Args:
-        path: the file; made, readable by its owner alone, when it is not there.
-        audit: told of every change, before it is made for good; what it raises undoes the change.
+        path: the file; made when it is not there, and readable by its owner alone.
+        audit: told of every change to an account, before it is made for good; what it raises undoes the change. Signing
+            in and out does not hang on it: who has to stop something must get in while the ledger is full.
         clock: Unix time in seconds.
-        needs_second_factor: roles that must have a second factor to do anything.
 
     Raises:
         PeopleError: the libraries are missing, or the file is of a later version.
@@ -160,7 +170,6 @@ class People:
         path: Path,
         audit: Audit,
         clock: Callable[[], float] = time.time,
-        needs_second_factor: frozenset[Role] = frozenset(),
     ) -> None:
         try:
             import argon2
@@ -171,13 +180,14 @@ class People:
             ) from error
         self._argon2, self._pyotp = argon2, pyotp
         self._hasher = argon2.PasswordHasher()
+        self._hashing = threading.BoundedSemaphore(HASHING)
         self._nobody = ""
         self._path = path
         self._audit = audit
         self._clock = clock
-        self._needs_second_factor = needs_second_factor
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
+        path.chmod(0o600)
         with self._change() as file:
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
@@ -204,7 +214,7 @@ class People:
             raise PeopleError("name.missing", f"{login} needs a name that colleagues know")
         _check_role(role)
         password = _word(5, 4)
-        hashed = self._hasher.hash(password)
+        hashed = self._hashed(password)
         with self._change() as file:
             if self._find(file, login) is not None:
                 raise PeopleError("login.taken", f"there is a {login} already; choose another login")
@@ -255,42 +265,52 @@ class People:
     # -- passwords and second factors ----------------------------------------------------------------------------------
 
     def new_password(self, login: str, by: str) -> str:
-        """Give out another password, as for a new account; ends the person's sessions and what kept them waiting."""
+        """Give out another password, as for a new account; ends sessions, tokens and what kept the person waiting."""
         password = _word(5, 4)
-        hashed = self._hasher.hash(password)
+        hashed = self._hashed(password)
         with self._change() as file:
             self._known(file, login)
             file.execute("UPDATE person SET password = ?, must_change = 1 WHERE login = ?", (hashed, login))
             file.execute("DELETE FROM attempt WHERE key = ?", (f"login:{login}",))
-            self._end_all(file, login, tokens=False)
+            self._end_all(file, login)
             self._audit("password_given_out", {"login": login, "by": by})
         return password
 
     def change_password(self, login: str, old: str, new: str, keep: str = "") -> None:
         """Change one's own password; ends all sessions but `keep`. Raises `PeopleError`, or `SignInRefused`."""
         row = self._tried(login, "", old, None, only_password=True)
-        self._check_password(row, old, new)
-        hashed = self._hasher.hash(new)
+        self._check_password(login, old, new)
+        hashed = self._hashed(new)
         with self._change() as file:
+            self._still(file, row)
             file.execute("UPDATE person SET password = ?, must_change = 0 WHERE login = ?", (hashed, login))
             self._end_all(file, login, tokens=False, keep=keep)
             self._audit("password_changed", {"login": login})
 
-    def _check_password(self, row: sqlite3.Row, old: str, new: str) -> None:
+    def _check_password(self, login: str, old: str, new: str) -> None:
         if not SHORTEST <= len(new) <= LONGEST:
             raise PeopleError("password.length", f"a password has {SHORTEST} to {LONGEST} characters")
         plain = new.casefold()
-        if new == old or row["login"] in plain or any(word in plain for word in _EASY) or len(set(plain)) < 6:
+        words = (*_EASY, *([login] if len(login) >= 3 else []))
+        if new == old or any(word in plain for word in words) or len(set(plain)) < 6:
             raise PeopleError(
                 "password.easy", "this one is too easy to guess; take several words, none of them your login"
             )
 
-    def begin_second_factor(self, login: str) -> tuple[str, str]:
-        """A new secret, and the address that an authenticator reads it from; it counts from `confirm_second_factor`."""
+    def begin_second_factor(self, login: str, password: str, code: str | None = None) -> tuple[str, str]:
+        """A new secret, and the address that an authenticator reads it from; it counts from `confirm_second_factor`.
+
+        An open session is not enough: it needs the password, and a code of the second factor that is there already.
+
+        Raises:
+            SignInRefused: one of them is wrong or missing.
+        """
+        row = self._tried(login, "", password, code)
         secret = str(self._pyotp.random_base32())
         with self._change() as file:
-            self._known(file, login)
+            self._still(file, row)
             file.execute("UPDATE person SET pending = ? WHERE login = ?", (secret, login))
+            self._audit("second_factor_begun", {"login": login})
         return secret, str(self._pyotp.TOTP(secret).provisioning_uri(name=login, issuer_name="Athanor"))
 
     def confirm_second_factor(self, login: str, code: str) -> list[str]:
@@ -313,12 +333,12 @@ class People:
         return codes
 
     def remove_second_factor(self, login: str, by: str) -> None:
-        """Do without it, as when the device is lost; ends the person's sessions."""
+        """Do without it, as when the device is lost; ends the person's sessions and tokens."""
         with self._change() as file:
             self._known(file, login)
             file.execute("UPDATE person SET secret = NULL, pending = NULL WHERE login = ?", (login,))
             file.execute("DELETE FROM recovery WHERE login = ?", (login,))
-            self._end_all(file, login, tokens=False)
+            self._end_all(file, login)
             self._audit("second_factor_removed", {"login": login, "by": by})
 
     def _step_of(self, secret: str, code: str, after: int) -> int | None:
@@ -350,49 +370,74 @@ class People:
         secret, session = secrets.token_urlsafe(32), _identity("session")
         now = self._clock()
         with self._change() as file:
-            row = self._known(file, row["login"])
-            if not row["is_active"]:  # closed meanwhile
-                raise _wrong()
+            self._still(file, row)
             file.execute(
                 "INSERT INTO session (id, hash, login, source, began, seen) VALUES (?, ?, ?, ?, ?, ?)",
                 (session, _hash(secret), row["login"], source, now, now),
             )
             file.execute("DELETE FROM session WHERE began < ?", (now - 30 * 86400.0,))
-            self._audit("signed_in", {"login": row["login"], "session": session, "source": source})
+        self._note("signed_in", {"login": row["login"], "session": session, "source": source})
         return SignedIn(secret, Caller(_person(row), session))
 
     def _tried(
         self, login: str, source: str, password: str, code: str | None, *, only_password: bool = False
-    ) -> sqlite3.Row:
-        """The account, if the password and the code are right; failures are counted, and have to wait."""
+    ) -> dict[str, Any]:
+        """The account, if password and code are right. Every try counts before it is looked at; success undoes that."""
         password = password[: LONGEST + 1]
         keys = [f"login:{login}"] if LOGIN.fullmatch(login) else []
-        keys += [f"from:{source}"] if source else []
-        with self._look() as file:
-            row = self._find(file, login)
-            waits = [file.execute("SELECT until FROM attempt WHERE key = ?", (key,)).fetchone() for key in keys]
-        wait = max((found["until"] for found in waits if found is not None), default=0.0) - self._clock()
-        if wait > 0:
-            raise SignInRefused("sign_in.wait", f"too many failures; try again in {math.ceil(wait)} s", wait)
+        # On this computer everybody has one address.
+        keys += [f"from:{source}"] if source and not _is_loopback(source) else []
+        row = self._count(keys, login)
         # A login that nobody has costs as much time as one that somebody has.
         is_right = self._verify(row["password"] if row is not None else self._decoy(), password)
         if row is None or not row["is_active"] or not is_right:
-            self._failed(keys, login if row is not None else None, source, "sign_in.wrong")
+            # What was typed for a login may be a password: it is told only where it is a login.
+            told = {"login": None if row is None else login, "source": source, "code": "sign_in.wrong"}
+            self._note("sign_in_refused", told)
             raise _wrong()
         if row["secret"] and not only_password:
             if code is None:
+                self._uncount(keys)
                 raise SignInRefused("second_factor.needed", "give the code of your second factor")
-            if not self._use_code(row["login"], code):
-                self._failed(keys, login, source, "second_factor.wrong")
+            if not self._use_code(login, code):
+                self._note("sign_in_refused", {"login": login, "source": source, "code": "second_factor.wrong"})
                 raise SignInRefused("second_factor.wrong", "this code is not right, or was used before")
+        self._uncount(keys)
         with self._change() as file:
             file.execute("DELETE FROM attempt WHERE key = ?", (f"login:{login}",))
-            if self._hasher.check_needs_rehash(row["password"]):
-                hashed = self._hasher.hash(password)
-                file.execute(
-                    "UPDATE person SET password = ? WHERE login = ? AND password = ?", (hashed, login, row["password"])
-                )
         return row
+
+    def _count(self, keys: Sequence[str], login: str) -> dict[str, Any] | None:
+        """Count a try as if it had failed, and look the account up. Raises `SignInRefused` for who has to wait."""
+        now = self._clock()
+        with self._change() as file:
+            file.execute("DELETE FROM attempt WHERE at < ?", (now - FORGIVEN_S,))
+            found = {key: file.execute("SELECT * FROM attempt WHERE key = ?", (key,)).fetchone() for key in keys}
+            waits = [row["until"] - now for row in found.values() if row is not None]
+            # More than the longest wait was set by a clock that was ahead.
+            if (wait := max((w for w in waits if w <= LONGEST_WAIT_S), default=0.0)) > 0:
+                raise SignInRefused("sign_in.wait", f"too many failures; try again in {math.ceil(wait)} s", wait)
+            for key, row in found.items():
+                kind = key.split(":", 1)[0]
+                before = 0.0 if row is None else max(0.0, row["failed"] - (now - row["at"]) / FORGIVE_S[kind])
+                failed = before + 1.0
+                beyond = failed - FREE_TRIES[kind]
+                until = now + (min(LONGEST_WAIT_S, 2.0 ** min(beyond, 20.0)) if beyond >= 0 else 0.0)
+                file.execute("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?)", (key, failed, now, until))
+            account = self._find(file, login)
+        return None if account is None else dict(account)
+
+    def _uncount(self, keys: Sequence[str]) -> None:
+        """What was counted was no failure."""
+        with self._change() as file:
+            for key in keys:
+                file.execute("UPDATE attempt SET failed = max(0, failed - 1), until = 0 WHERE key = ?", (key,))
+
+    def _still(self, file: sqlite3.Connection, row: dict[str, Any]) -> None:
+        """See that an account whose password was right is as it was. Raises `SignInRefused`."""
+        found = self._find(file, row["login"])
+        if found is None or not found["is_active"] or found["password"] != row["password"]:
+            raise _wrong()
 
     def _use_code(self, login: str, code: str) -> bool:
         """Whether a code is right; it is used up with that."""
@@ -410,28 +455,36 @@ class People:
             return bool(spent.rowcount)
 
     def _verify(self, hashed: str, password: str) -> bool:
+        with self._hash_room():
+            try:
+                return bool(self._hasher.verify(hashed, password)) and len(password) <= LONGEST
+            except (self._argon2.exceptions.VerificationError, self._argon2.exceptions.InvalidHashError):
+                return False
+
+    def _hashed(self, password: str) -> str:
+        with self._hash_room():
+            return str(self._hasher.hash(password))
+
+    @contextlib.contextmanager
+    def _hash_room(self) -> Iterator[None]:
+        if not self._hashing.acquire(timeout=HASHING_S):
+            raise SignInRefused("sign_in.busy", "too many people sign in at once; try again", 1.0)
         try:
-            return bool(self._hasher.verify(hashed, password)) and len(password) <= LONGEST
-        except (self._argon2.exceptions.VerificationError, self._argon2.exceptions.InvalidHashError):
-            return False
+            yield
+        finally:
+            self._hashing.release()
 
     def _decoy(self) -> str:
         if not self._nobody:
-            self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+            self._nobody = self._hashed(secrets.token_urlsafe(16))
         return self._nobody
 
-    def _failed(self, keys: Sequence[str], login: str | None, source: str, code: str) -> None:
-        now = self._clock()
-        with self._change() as file:
-            file.execute("DELETE FROM attempt WHERE until < ?", (now - FORGIVEN_S,))
-            for key in keys:
-                row = file.execute("SELECT failed FROM attempt WHERE key = ?", (key,)).fetchone()
-                failed = 1 + (row["failed"] if row is not None else 0)
-                beyond = failed - FREE_TRIES[key.split(":", 1)[0]]
-                wait = min(LONGEST_WAIT_S, 2.0 ** min(beyond, 20)) if beyond >= 0 else 0.0
-                file.execute("INSERT OR REPLACE INTO attempt VALUES (?, ?, ?)", (key, failed, now + wait))
-            # What was typed for a login may be a password: it is told only where it is a login.
-            self._audit("sign_in_refused", {"login": login, "source": source, "code": code})
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        """Tell the audit of what happens whether or not it takes it."""
+        try:
+            self._audit(kind, body)
+        except Exception:
+            log.exception("%s could not be written down: %s", kind, body)
 
     # -- sessions and tokens -------------------------------------------------------------------------------------------
 
@@ -451,19 +504,22 @@ class People:
             raise SignInRefused("session.ended", "this session has ended; sign in again")
         is_idle = now >= row["seen"] + IDLE_S
         if touch and not is_idle and now - row["seen"] >= SEEN_S:
-            with self._change() as file:
-                file.execute("UPDATE session SET seen = ? WHERE id = ?", (now, row["id"]))
-        found = _person(person)
-        lacks = found.role in self._needs_second_factor and not found.has_second_factor
-        return Caller(found, row["id"], limit=frozenset() if lacks else None, is_only_stopping=is_idle)
+            self._saw("UPDATE session SET seen = ? WHERE id = ?", now, row["id"])
+        return Caller(_person(person), row["id"], is_only_stopping=is_idle)
+
+    def _saw(self, statement: str, now: float, identity: str) -> None:
+        """Keep when it was used last; a file that cannot be written now keeps nobody out."""
+        with contextlib.suppress(sqlite3.Error), self._look(timeout_s=0.2) as file:
+            file.execute(statement, (now, identity))
 
     def sign_out(self, secret: str) -> None:
         """End one's own session; one that is not there has ended."""
         with self._change() as file:
             row = file.execute("SELECT * FROM session WHERE hash = ? AND ended IS NULL", (_hash(secret),)).fetchone()
-            if row is not None:
-                file.execute("UPDATE session SET ended = ? WHERE id = ?", (self._clock(), row["id"]))
-                self._audit("signed_out", {"login": row["login"], "session": row["id"]})
+            if row is None:
+                return
+            file.execute("UPDATE session SET ended = ? WHERE id = ?", (self._clock(), row["id"]))
+        self._note("signed_out", {"login": row["login"], "session": row["id"]})
 
     def issue(self, login: str, label: str, scopes: Sequence[Scope], life_s: float, by: str) -> str:
         """Make a token for programs: it may do what its person may, and of that what is in `scopes`. It is told once.
@@ -509,8 +565,7 @@ class People:
         if row["ended"] is not None or now >= row["expires"] or not person["is_active"]:
             raise SignInRefused("token.ended", "this token has ended; issue another one")
         if row["seen"] is None or now - row["seen"] >= SEEN_S:
-            with self._change() as file:
-                file.execute("UPDATE token SET seen = ? WHERE id = ?", (now, row["id"]))
+            self._saw("UPDATE token SET seen = ? WHERE id = ?", now, row["id"])
         return Caller(_person(person), row["id"], limit=frozenset(json.loads(row["scopes"])))
 
     def sessions(self, login: str | None = None) -> list[Access]:
@@ -563,8 +618,8 @@ class People:
     # -- the file ------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _look(self) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=10.0, isolation_level=None)) as file:
+    def _look(self, timeout_s: float = 10.0) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None)) as file:
             file.row_factory = sqlite3.Row
             yield file
 
@@ -590,7 +645,7 @@ class People:
         return row
 
 
-def _person(row: sqlite3.Row) -> Person:
+def _person(row: sqlite3.Row | dict[str, Any]) -> Person:
     return Person(
         login=row["login"],
         name=row["name"],
@@ -605,6 +660,13 @@ def _person(row: sqlite3.Row) -> Person:
 def _check_role(role: str) -> None:
     if role not in get_args(Role):
         raise PeopleError("role.unknown", f"{role!r} is no role; one of: {', '.join(ROLES)}")
+
+
+def _is_loopback(source: str) -> bool:
+    try:
+        return ipaddress.ip_address(source).is_loopback
+    except ValueError:
+        return False
 
 
 def _wrong() -> SignInRefused:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console.api.door import COOKIE, Door, caller_of, csrf_of, desk_of
 from athanor.console.api.problems import Denied
-from athanor.governance.people import LONGEST, SESSION_S, Access, Caller, Person
+from athanor.governance.people import LONGEST, SESSION_S, Access, Person
 from athanor.governance.rights import Role, Scope, scopes_of
 
 door = Door("people")
@@ -88,6 +88,13 @@ class PasswordChange(Asked):
 
     old: Password
     new: Password
+
+
+class Proof(Asked):
+    """That it is still the same person: the password, and a code of the second factor where there is one."""
+
+    password: Password
+    code: Annotated[str | None, Field(max_length=32)] = None
 
 
 class Code(Asked):
@@ -193,25 +200,26 @@ def sign_out(request: Request, response: Response) -> None:
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
 
 
-@door.on("POST", "/session/password", "own", status=204)
+@door.on("POST", "/session/password", "own", status=204, is_for_sessions=True)
 def change_password(asked: PasswordChange, request: Request) -> None:
     """Change one's own password; one's other sessions end."""
-    caller = _signed_in(request)
+    caller = caller_of(request)
     desk_of(request).people.change_password(caller.person.login, asked.old, asked.new, keep=caller.by)
 
 
-@door.on("POST", "/session/second-factor", "own")
-def begin_second_factor(request: Request) -> SecondFactorOut:
+@door.on("POST", "/session/second-factor", "own", is_for_sessions=True)
+def begin_second_factor(asked: Proof, request: Request) -> SecondFactorOut:
     """Get a secret for a second factor; it counts once a code of it was sent."""
-    secret, address = desk_of(request).people.begin_second_factor(_signed_in(request).person.login)
+    login = caller_of(request).person.login
+    secret, address = desk_of(request).people.begin_second_factor(login, asked.password, asked.code)
     return SecondFactorOut(secret=secret, address=address)
 
 
-@door.on("POST", "/session/second-factor/confirm", "own")
+@door.on("POST", "/session/second-factor/confirm", "own", is_for_sessions=True)
 def confirm_second_factor(asked: Code, request: Request) -> RecoveryCodes:
     """Have the second factor count."""
     return RecoveryCodes(
-        codes=desk_of(request).people.confirm_second_factor(_signed_in(request).person.login, asked.code)
+        codes=desk_of(request).people.confirm_second_factor(caller_of(request).person.login, asked.code)
     )
 
 
@@ -221,28 +229,20 @@ def tokens(request: Request) -> list[AccessOut]:
     return [AccessOut.of(token) for token in desk_of(request).people.tokens(caller_of(request).person.login)]
 
 
-@door.on("POST", "/tokens", "person", status=201)
+@door.on("POST", "/tokens", "person", status=201, is_for_sessions=True)
 def issue(asked: NewToken, request: Request) -> TokenOut:
     """Make a token for a program; it may do at most what its person may."""
-    login = _signed_in(request).person.login
+    login = caller_of(request).person.login
     return TokenOut(token=desk_of(request).people.issue(login, asked.label, asked.scopes, asked.days * 86400.0, login))
 
 
-@door.on("DELETE", "/tokens/{token}", "person", status=204)
+@door.on("DELETE", "/tokens/{token}", "person", status=204, is_for_sessions=True)
 def end_token(token: str, request: Request) -> None:
     """End one of one's own tokens."""
     desk, caller = desk_of(request), caller_of(request)
     if token not in {found.id for found in desk.people.tokens(caller.person.login)}:
         raise Denied(404, "access.none", f"you have no token {token}")
     desk.people.end(token, caller.person.login)
-
-
-def _signed_in(request: Request) -> Caller:
-    """The caller, by a session: a program's token changes no password and makes no further token."""
-    caller = caller_of(request)
-    if caller.limit is not None and not caller.by.startswith("session-"):
-        raise Denied(403, "session.needed", "a token cannot do this", "sign in")
-    return caller
 
 
 # -- of others --------------------------------------------------------------------------------------------------------
@@ -254,14 +254,14 @@ def people(request: Request) -> list[PersonOut]:
     return [PersonOut.of(person) for person in desk_of(request).people.everybody()]
 
 
-@door.on("POST", "/people", "people.manage", status=201)
+@door.on("POST", "/people", "people.manage", status=201, is_for_sessions=True)
 def add(asked: NewPerson, request: Request) -> GivenOut:
     """Add somebody; the answer holds the password."""
     by = caller_of(request).person.login
     return GivenOut(password=desk_of(request).people.add(asked.login, asked.name, asked.role, by))
 
 
-@door.on("PATCH", "/people/{login}", "people.manage")
+@door.on("PATCH", "/people/{login}", "people.manage", is_for_sessions=True)
 def change(login: str, asked: PersonChange, request: Request) -> PersonOut:
     """Give another role, close an account or open it again."""
     desk, by = desk_of(request), caller_of(request).person.login
@@ -272,13 +272,13 @@ def change(login: str, asked: PersonChange, request: Request) -> PersonOut:
     return PersonOut.of(desk.people.person(login))
 
 
-@door.on("POST", "/people/{login}/password", "people.manage")
+@door.on("POST", "/people/{login}/password", "people.manage", is_for_sessions=True)
 def give_password(login: str, request: Request) -> GivenOut:
     """Give out another password; the person's sessions end."""
     return GivenOut(password=desk_of(request).people.new_password(login, caller_of(request).person.login))
 
 
-@door.on("DELETE", "/people/{login}/second-factor", "people.manage", status=204)
+@door.on("DELETE", "/people/{login}/second-factor", "people.manage", status=204, is_for_sessions=True)
 def remove_second_factor(login: str, request: Request) -> None:
     """Do without somebody's second factor, as when the device is lost; the person's sessions end."""
     desk_of(request).people.remove_second_factor(login, caller_of(request).person.login)
@@ -291,7 +291,7 @@ def sessions(request: Request) -> list[AccessOut]:
     return [AccessOut.of(access) for access in [*desk.people.sessions(), *desk.people.tokens()]]
 
 
-@door.on("DELETE", "/sessions/{access}", "people.manage", status=204)
+@door.on("DELETE", "/sessions/{access}", "people.manage", status=204, is_for_sessions=True)
 def end(access: str, request: Request) -> None:
     """End somebody's session or token."""
     desk_of(request).people.end(access, caller_of(request).person.login)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from athanor.console.api import accounts, campaigns, live, site
 from athanor.console.api.desk import Desk
-from athanor.console.api.problems import Problem, answer, on_error, on_invalid
+from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
 LARGEST_BODY = 1 << 20
 HEADERS = {
@@ -38,8 +38,8 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
     )
     app.state.desk = desk
     app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_error)
-    app.add_exception_handler(Exception, on_error)
+    for kind in (HTTPException, *KNOWN):  # what is left is answered by the threshold
+        app.add_exception_handler(kind, on_error)
     app.add_middleware(Threshold, hosts=frozenset(hosts))
     return app
 
@@ -57,7 +57,7 @@ def describe(app: FastAPI) -> FastAPI:
 
 
 class Threshold:
-    """Before anything else, on HTTP and on sockets: our own host and origin, a body of bounded size, safe headers."""
+    """Before anything else, on HTTP and on sockets: host and origin are ours, bodies are bounded, headers are safe."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: frozenset[str]) -> None:
         self._app = app
@@ -80,8 +80,12 @@ class Threshold:
             await self._app(scope, receive, send)
             return
 
+        is_begun = False
+
         async def safely(message: MutableMapping[str, Any]) -> None:
+            nonlocal is_begun
             if message["type"] == "http.response.start":
+                is_begun = True
                 message["headers"] = [
                     *message.get("headers", []),
                     *((name.encode(), value.encode()) for name, value in HEADERS.items()),
@@ -101,7 +105,12 @@ class Threshold:
                 raise HTTPException(413, f"a body has up to {LARGEST_BODY} bytes")
             return message
 
-        await self._app(scope, bounded, safely)
+        try:
+            await self._app(scope, bounded, safely)
+        except Exception as error:
+            if is_begun:
+                raise
+            await unforeseen(error)(scope, receive, safely)
 
     def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[int, Problem] | None:
         hosts = headers.get("host", [])

@@ -26,6 +26,8 @@ from athanor.memory.records import (
 door = Door("campaigns")
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+Values = Annotated[dict[Name, float | int | str], Field(min_length=1, max_length=200)]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$", description="What was looked at: 6 digits of it or more.")]
 
 
@@ -168,14 +170,14 @@ class Edit(Asked):
     """Other values in the place of those seen."""
 
     revision: Revision
-    values: Annotated[dict[str, float | int | str], Field(min_length=1, max_length=200)]
+    values: Values
     reason: Reason
 
 
 class Point(Asked):
     """An experiment of one's own."""
 
-    values: Annotated[dict[str, float | int | str], Field(min_length=1, max_length=200)]
+    values: Values
 
 
 class Asking(BaseModel):

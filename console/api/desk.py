@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
 from athanor.memory.ledger import Ledger
-from athanor.memory.places import InstrumentPlace, runtime_dir
+from athanor.memory.places import InstrumentPlace, PlaceError, runtime_dir
 
 log = logging.getLogger(__name__)
 
@@ -68,21 +69,34 @@ class Desk:
         """Whether an instrument's own configuration says that it is simulated; one that cannot be read is real."""
         try:
             return Config.read(place).profile.simulated
-        except (OSError, ValueError, KeyError):
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file
+            log.warning("whether %s is simulated cannot be told: %s", place.name, error)
             return False
 
     def places(self) -> list[InstrumentPlace]:
-        """The instruments of this site: of its data folder, of this ledger's, and those that are running."""
-        found = {place.directory.resolve(): place for place in known_places(runtime_dir())}
+        """The instruments of this site: of this ledger's folder first, of the data folder, and what is running."""
+        found: dict[Path, InstrumentPlace] = {}
         base = self.ledger.path.resolve().parent
         for folder in sorted((base / "instruments").glob("*/")):
-            place = InstrumentPlace.of(folder.name, base)
+            with contextlib.suppress(PlaceError):  # not every folder is one
+                place = InstrumentPlace.of(folder.name, base)
+                found[place.directory.resolve()] = place
+        for place in known_places(runtime_dir()):
             found.setdefault(place.directory.resolve(), place)
-        return sorted(found.values(), key=lambda place: (place.name, str(place.directory)))
+        return list(found.values())
 
     def place(self, name: str) -> InstrumentPlace:
-        """An instrument by its name. Raises `Denied` when there is none."""
-        for place in self.places():
-            if place.name == name:
-                return place
+        """An instrument by its name; of several with one name, that of this ledger.
+
+        Raises:
+            Denied: there is none, or several elsewhere.
+        """
+        found = [place for place in self.places() if place.name == name]
+        base = self.ledger.path.resolve().parent / "instruments"
+        own = [place for place in found if place.directory.resolve().parent == base]
+        if len(own or found) == 1:
+            return (own or found)[0]
+        if found:
+            where = ", ".join(str(place.directory) for place in found)
+            raise Denied(409, "instrument.ambiguous", f"{len(found)} instruments are called {name!r}: {where}")
         raise Denied(404, "not_found", f"there is no instrument {name!r} here")

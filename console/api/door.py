@@ -8,25 +8,32 @@ Every route says what it needs; one that says nothing cannot be made. What it ne
 - `own`: as `person`, and before the password that was given out is changed, too,
 - `stop`: as `own`, and with a session that has been idle for too long, too.
 
+Some routes open to sessions alone (`x-session`): a program's token changes no account, its own neither.
+
 Where a path names a campaign or an experiment, the scope must hold for its instrument, simulated or real.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from athanor.console.api.problems import Denied, Problem
+from athanor.console.api.problems import KNOWN, Denied, Problem
 from athanor.governance.people import Caller
 from athanor.governance.rights import MEANING, Scope
 
@@ -39,6 +46,13 @@ COOKIE = "athanor-session"
 CSRF = "X-CSRF-Token"
 KEY = "Idempotency-Key"
 LONGEST_KEY = 200
+MOST_KEYS = 10_000
+STOP_THREADS = 8
+UNKNOWN = Problem(
+    code="idempotency.unknown",
+    detail="nobody knows what came of this change",
+    remedy="look, before you ask again with another key",
+).model_dump_json()
 KEPT_S = 86400.0
 SAFE = frozenset({"GET", "HEAD"})
 
@@ -55,9 +69,15 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+_CSRF_KEY = secrets.token_bytes(32)
+
+
 def csrf_of(secret: str) -> str:
-    """What a page must send with every change, so that it is known to have read the answer to the sign-in."""
-    return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
+    """What a page must send with every change, so that it is known to have read an answer of this process's.
+
+    It cannot be told from the cookie alone, which browsers also send to other ports of the same host.
+    """
+    return hmac.new(_CSRF_KEY, secret.encode(), hashlib.sha256).hexdigest()
 
 
 class GuardedRoute(APIRoute):
@@ -65,51 +85,78 @@ class GuardedRoute(APIRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        needs = (self.openapi_extra or {}).get("x-needs")
+        extra = self.openapi_extra or {}
+        needs = extra.get("x-needs")
         if needs not in OPEN and needs not in get_args(Scope):
             raise TypeError(f"{self.path} does not say what it needs")
         self.needs: Needs = needs  # type: ignore[assignment]
+        self.is_for_sessions = bool(extra.get("x-session"))
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler, behind the door."""
         inner = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            desk = desk_of(request)
-            await run_in_threadpool(let_in, request, self.needs)
+            # Who has to stop something does not queue behind those who sign in.
+            await to_thread.run_sync(
+                lambda: let_in(request, self.needs, is_for_sessions=self.is_for_sessions),
+                limiter=stop_room() if self.needs == "stop" else None,
+            )
             key = request.headers.get(KEY)
-            if key is None or request.method in SAFE or self.needs == "nobody":
+            # A stop is given as often as it is asked for. Secrets are told once, and kept by nobody.
+            if key is None or request.method in SAFE or self.needs in ("nobody", "stop") or self.is_for_sessions:
                 return await inner(request)
-            body = await request.body()
-            claim = Claim(caller_of(request).person.login, key, request.method, request.url.path, body)
-            if (before := await run_in_threadpool(desk.answers.claim, claim)) is not None:
-                status, text = before
-                return Response(text, status, media_type="application/json", headers={"Idempotent-Replay": "true"})
-            try:
-                response = await inner(request)
-            except BaseException:
-                await run_in_threadpool(desk.answers.forget, claim)  # nothing was done: it may be tried again
-                raise
-            await run_in_threadpool(desk.answers.keep, claim, response.status_code, bytes(response.body).decode())
-            return response
+            return await self._once(key, request, inner)
 
         return handle
 
+    async def _once(self, key: str, request: Request, inner: Callable[[Request], Awaitable[Response]]) -> Response:
+        answers = desk_of(request).answers
+        body = await request.body()
+        claim = Claim(caller_of(request).person.login, key, request.method, request.url.path, body)
+        if (before := answers.claim(claim)) is not None:
+            status, text = before
+            return Response(text, status, media_type="application/json", headers={"Idempotent-Replay": "true"})
+        try:
+            response = await inner(request)
+        except (HTTPException, RequestValidationError, *KNOWN):
+            answers.forget(claim)  # nothing was done: it may be tried again
+            raise
+        except BaseException:
+            answers.keep(claim, 409, UNKNOWN)
+            raise
+        answers.keep(claim, response.status_code, bytes(response.body).decode())
+        return response
 
-def let_in(request: Request, needs: Needs, *, touch: bool = True) -> None:
+
+_STOP_ROOM: dict[object, CapacityLimiter] = {}
+
+
+def stop_room() -> CapacityLimiter:
+    """Threads for stopping and for nothing else, of the event loop that asks."""
+    loop = asyncio.get_running_loop()
+    if loop not in _STOP_ROOM:
+        _STOP_ROOM.clear()
+        _STOP_ROOM[loop] = CapacityLimiter(STOP_THREADS)
+    return _STOP_ROOM[loop]
+
+
+def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_sessions: bool = False) -> None:
     """Let a request in, with its caller in `request.state`. Raises `Denied`, or `SignInRefused`.
 
-    `touch`: whether this keeps a session awake.
+    `touch`: whether this keeps a session awake. `is_for_sessions`: whether tokens are kept out.
     """
     if needs == "nobody":
         return
     desk = desk_of(request)
-    caller = _identify(request, desk, touch)
+    caller = _identify(request, desk, touch and needs != "stop")
     request.state.caller = caller
     if needs == "stop":
         return
     if caller.is_only_stopping:
         raise Denied(401, "session.idle", "this session was idle for too long: it takes Stop All and nothing else")
+    if is_for_sessions and caller.limit is not None:
+        raise Denied(403, "session.needed", "a token cannot do this", "sign in")
     if needs == "own":
         return
     if caller.person.must_change:
@@ -118,7 +165,7 @@ def let_in(request: Request, needs: Needs, *, touch: bool = True) -> None:
         return
     if not caller.may(needs, simulated=desk.is_simulated(request.path_params)):
         refused = f"{caller.person.login} ({caller.person.role}) may not {MEANING[needs]}"
-        desk.note("api_refused", {"login": caller.person.login, "needs": needs, "path": request.url.path})
+        desk.note("api_refused", {"login": caller.person.login, "needs": needs, "path": request.url.path[:200]})
         raise Denied(403, "scope.missing", refused, "ask an owner for a role that may")
 
 
@@ -145,14 +192,15 @@ class Door(APIRouter):
     def __init__(self, tag: str) -> None:
         super().__init__(prefix="/api/v1", route_class=GuardedRoute, tags=[tag])
 
-    def on(self, method: str, path: str, needs: Needs, *, status: int = 200) -> Callable[[Any], Any]:
+    def on(
+        self, method: str, path: str, needs: Needs, *, status: int = 200, is_for_sessions: bool = False
+    ) -> Callable[[Any], Any]:
         """Add a route."""
         problems: dict[int | str, dict[str, Any]] = {
             code: {"model": Problem} for code in (400, 401, 403, 404, 409, 422, 429, 503)
         }
-        return self.api_route(
-            path, methods=[method], status_code=status, responses=problems, openapi_extra={"x-needs": needs}
-        )
+        extra = {"x-needs": needs, "x-session": True} if is_for_sessions else {"x-needs": needs}
+        return self.api_route(path, methods=[method], status_code=status, responses=problems, openapi_extra=extra)
 
 
 class Claim:
@@ -173,8 +221,6 @@ class Answers:
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        import threading
-
         self._clock = clock
         self._guard = threading.Lock()
         self._kept: dict[str, tuple[float, str, tuple[int, str] | None]] = {}
@@ -185,7 +231,7 @@ class Answers:
         with self._guard:
             while self._kept:
                 oldest = next(iter(self._kept))
-                if self._kept[oldest][0] > now - KEPT_S:
+                if self._kept[oldest][0] > now - KEPT_S and len(self._kept) < MOST_KEYS:
                     break
                 del self._kept[oldest]
             found = self._kept.get(claim.key)
@@ -200,13 +246,11 @@ class Answers:
         return answer
 
     def keep(self, claim: Claim, status: int, text: str) -> None:
-        """Keep an answer; one that says to try again is not kept."""
-        if status >= 500 or status == 429:
-            self.forget(claim)
-            return
+        """Keep an answer."""
         with self._guard:
-            at, asked, _ = self._kept[claim.key]
-            self._kept[claim.key] = (at, asked, (status, text))
+            if claim.key in self._kept:
+                at, asked, _ = self._kept[claim.key]
+                self._kept[claim.key] = (at, asked, (status, text))
 
     def forget(self, claim: Claim) -> None:
         """Nothing came of it."""

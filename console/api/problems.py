@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import sqlite3
 from typing import Any
 
 from pydantic import BaseModel
@@ -25,6 +28,8 @@ from athanor.memory.errors import (
     NotFound,
     StaleRevision,
 )
+from athanor.memory.places import PlaceError
+from athanor.planners.problem import InvalidPoint
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +61,25 @@ STATUS: dict[str, int] = {
     "library.missing": 500,
     "file.newer": 500,
     "sign_in.wait": 429,
+    "sign_in.busy": 503,
 }
 """Of the codes of accounts; signing in is 401 else, and what was typed is 422."""
 
 
+class PlainJSON(JSONResponse):
+    """JSON in ASCII: whatever a person or a program sent can be said back."""
+
+    def render(self, content: Any) -> bytes:
+        """Write it."""
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
 def answer(status: int, problem: Problem, wait_s: float = 0.0) -> JSONResponse:
     """The answer that says so."""
-    headers = {"Retry-After": str(max(1, round(wait_s)))} if wait_s else None
-    return JSONResponse(problem.model_dump(), status_code=status, headers=headers)
+    headers = {"Retry-After": str(max(1, math.ceil(wait_s)))} if wait_s else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return PlainJSON(problem.model_dump(), status_code=status, headers=headers)
 
 
 def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
@@ -94,18 +110,31 @@ _KNOWN: list[tuple[Any, int, str]] = [
     (LedgerError, 500, "ledger.error"),
     (GateError, 422, "decision.invalid"),
     (LimitViolation, 422, "limit.violated"),
+    (InvalidPoint, 422, "point.invalid"),
     (LatchError, 500, "latch.error"),
+    (PlaceError, 500, "place.error"),
+    (sqlite3.OperationalError, 503, "file.busy"),
 ]
+KNOWN: tuple[Any, ...] = (Denied, PeopleError, *(kind for kind, _, _ in _KNOWN))
+"""What handlers may raise and what is not a fault of the console."""
 
 
-async def on_error(request: Request, error: Exception) -> JSONResponse:
-    """Turn any error into a problem; what nobody foresaw is in the log, not in the answer."""
-    if (found := problem_of(error)) is not None:
-        return answer(*found)
+async def on_error(_: Request, error: Exception) -> JSONResponse:
+    """Turn an error of ours, or of the framework's, into a problem."""
     if isinstance(error, HTTPException):
-        codes = {404: "no_such_page", 405: "method.not_allowed"}
-        return answer(error.status_code, Problem(code=codes.get(error.status_code, "http"), detail=str(error.detail)))
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        codes = {404: "no_such_page", 405: "method.not_allowed", 413: "body.too_large"}
+        response = answer(
+            error.status_code, Problem(code=codes.get(error.status_code, "http"), detail=str(error.detail))
+        )
+        response.headers.update(error.headers or {})
+        return response
+    found = problem_of(error)
+    return unforeseen(error) if found is None else answer(*found)
+
+
+def unforeseen(error: Exception) -> JSONResponse:
+    """The answer to what nobody foresaw: it is in the log, not in the answer."""
+    log.error("this was not foreseen", exc_info=error)
     return answer(500, Problem(code="internal", detail="this was not foreseen; the console's log says more"))
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator
 
 from athanor.console.api.accounts import Asked
 from athanor.console.api.campaigns import Reason
 from athanor.console.api.desk import Desk
-from athanor.console.api.door import Door, caller_of, desk_of
+from athanor.console.api.door import Door, caller_of, desk_of, stop_room
+from athanor.console.api.problems import Denied
 from athanor.memory.places import InstrumentPlace
+from athanor.memory.records import storable
 
 door = Door("site")
+
+NO_REASON = "no reason given"
 
 
 class LatchOut(BaseModel):
@@ -38,11 +43,15 @@ class InstrumentOut(BaseModel):
     trouble: str | None
 
 
-class StopAsked(Asked):
-    """A stop of one instrument, or of all."""
+def _some_reason(given: Any) -> str:
+    return ("" if given is None else storable(str(given)).strip()[:2000]) or NO_REASON
 
-    reason: Annotated[str, Field(min_length=1, max_length=2000)] = "no reason given"
-    instrument: Annotated[str | None, Field(max_length=64)] = None
+
+class StopAsked(BaseModel):
+    """A stop of one instrument, or of all. No stop is refused for what is wrong with its reason."""
+
+    reason: Annotated[str, BeforeValidator(_some_reason)] = NO_REASON
+    instrument: str | None = None
 
 
 class StopOut(BaseModel):
@@ -112,15 +121,21 @@ def reset_stop(instrument: str, asked: Reset, request: Request) -> LatchOut:
 
 
 @door.on("POST", "/stop-all", "stop")
-def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllOut:
+async def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllOut:
     """Stop every instrument now, or one, and latch. A software stop, not a safety system.
 
-    Whoever is signed in may, whatever the role, and with a session that has been idle for too long, too.
+    Whoever is signed in may, whatever the role, and with a session that has been idle for too long, too. An
+    `Idempotency-Key` makes no difference.
     """
     from athanor.instruments import stop
 
-    asked = asked or StopAsked()
-    results = stop.stop_all(None, asked.instrument, asked.reason, by=caller_of(request).person.login)
+    asked, by = asked or StopAsked(), caller_of(request).person.login
+    results = await to_thread.run_sync(
+        lambda: stop.stop_all(None, asked.instrument, asked.reason, by=by), limiter=stop_room()
+    )
+    if not results and asked.instrument is not None:
+        detail = f"NOTHING WAS STOPPED: there is no instrument {asked.instrument!r} here"
+        raise Denied(404, "not_found", detail, "give its name, or none to stop everything")
     running = [result for result in results if result.is_running]
     return StopAllOut(
         running=len(running),

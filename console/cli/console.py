@@ -95,9 +95,12 @@ def console(
     sock = _bound(host, port)
     shown = f"[{host}]" if ":" in host else host
     output.say(f"[good]✓[/] The console's API is at [name]{scheme}://{shown}:{port}/api/v1[/]. Ctrl-C ends it.")
-    if not desk.people.everybody():
+    accounts = desk.people.everybody()
+    if not accounts:
         given = desk.people.add(FIRST, "Owner", "owner", context.person())
         output.say(f"  Sign in as [name]{FIRST}[/] with the password  [name]{given}[/]  (shown this once)")
+    elif not any(person.role == "owner" and person.is_active for person in accounts):
+        output.say("  No account is an owner's. To make one so:  [command]athanor people role LOGIN owner[/]")
     try:
         server.Server(config).run(sockets=[sock])
     finally:

@@ -56,9 +56,7 @@ class Site:
 
     def visitor(self, **headers: str) -> TestClient:
         """Somebody who is not signed in."""
-        return TestClient(
-            self.app, base_url=f"http://{HOST}", headers=headers, raise_server_exceptions=False, client=("127.0.0.1", 1)
-        )
+        return TestClient(self.app, base_url=f"http://{HOST}", headers=headers, client=("127.0.0.1", 1))
 
     def signed_in(self, login: str, password: str = PASSWORD) -> TestClient:
         client = self.visitor()

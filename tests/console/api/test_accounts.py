@@ -38,7 +38,7 @@ def test_wrong_sign_ins_all_look_alike_and_then_wait(site: Site) -> None:
 
 def test_a_second_factor_from_set_up_to_loss(site: Site) -> None:
     client = site.signed_in("operator")
-    begun = client.post("/api/v1/session/second-factor").json()
+    begun = client.post("/api/v1/session/second-factor", json={"password": PASSWORD}).json()
     totp = pyotp.TOTP(begun["secret"])
     wrong = client.post("/api/v1/session/second-factor/confirm", json={"code": "abc"})
     assert (wrong.status_code, code(wrong)) == (422, "second_factor.wrong")

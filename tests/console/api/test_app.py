@@ -53,7 +53,16 @@ def test_a_foreign_origin_gets_no_socket(site: Site) -> None:
 
 def test_every_answer_has_safe_headers(site: Site) -> None:
     client = site.visitor()
-    for answer in (client.get("/api/v1/health"), client.get("/nowhere"), client.get("/", headers={"Host": "evil"})):
+    refused = client.post("/api/v1/session", json={"login": "owner", "password": "wrong"})
+    unknown = site.program("owner", "read").get("/api/v1/campaigns/none")
+    for answer in (
+        client.get("/api/v1/health"),
+        client.get("/api/v1/campaigns"),
+        refused,
+        unknown,
+        client.get("/nowhere"),
+        client.get("/", headers={"Host": "evil"}),
+    ):
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -93,6 +102,33 @@ def test_every_error_is_a_problem(site: Site, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(site.ledger, "campaigns", broken)
     answer = client.get("/api/v1/campaigns")
     assert (answer.status_code, code(answer)) == (500, "internal") and "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert client.put("/api/v1/campaigns").headers["allow"]
+
+
+def test_a_refusal_is_no_error_of_the_console(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    assert site.visitor().get("/api/v1/campaigns").status_code == 401
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"values": {"\\ud800": 1, "temperature": 60}}',
+        b'{"values": {"temperature": 1e999}}',
+        b'{"values": {"temperature": NaN}}',
+        b'{"values": {"temperature": ' + b"9" * 5000 + b"}}",
+        b'{"values": {"temperature": "\\u0000"}}',
+        b'{"values": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}",
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_hostile_bodies_are_problems_of_the_sender(site: Site, body: bytes) -> None:
+    client = site.signed_in("scientist")
+    for path in (f"/campaigns/{site.campaign}/experiments", f"/experiments/{site.experiment.id}/edit"):
+        answer = client.post(f"/api/v1{path}", content=body, headers={"Content-Type": "application/json"})
+        assert 400 <= answer.status_code < 500 and answer.json()["code"], (path, answer.text)
 
 
 def test_what_was_typed_as_a_password_is_not_said_again(site: Site) -> None:

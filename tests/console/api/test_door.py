@@ -9,10 +9,24 @@ import pytest
 from starlette.testclient import TestClient
 
 from athanor.console.api.app import describe
-from athanor.console.api.door import CSRF, KEPT_S, KEY, OPEN, Answers, Claim, Door
+from athanor.console.api.campaigns import ExperimentOut
+from athanor.console.api.door import (
+    COOKIE,
+    CSRF,
+    KEPT_S,
+    KEY,
+    MOST_KEYS,
+    OPEN,
+    Answers,
+    Claim,
+    Door,
+    GuardedRoute,
+    csrf_of,
+)
 from athanor.console.api.problems import Denied
 from athanor.governance.people import IDLE_S, SESSION_S
 from athanor.governance.rights import ROLES, SCOPES, Role, Scope, scopes_of
+from athanor.instruments.latch import Latch
 from tests.console.api.site_rig import PASSWORD, Site, code
 
 
@@ -89,33 +103,75 @@ def test_on_a_real_instrument_simulation_s_rights_are_none(site: Site, role: Rol
         assert is_denied(answer) != may, (role, method, path, needs, answer.text)
 
 
-def test_nothing_opens_without_somebody(site: Site) -> None:
-    secret = site.desk.people.issue("owner", "x", list(SCOPES), 60.0, "owner")
-    visitors = {
-        "nobody": site.visitor(),
-        "made up": site.visitor(Authorization="Bearer ath_made-up"),
-        "malformed": site.visitor(Authorization="Basic b3duZXI6b3duZXI="),
-        "empty": site.visitor(Authorization="Bearer"),
-        "cookie made up": site.visitor(Cookie="athanor-session=made-up"),
-        "expired": site.visitor(Authorization=f"Bearer {secret}"),
-    }
+def credentials(site: Site) -> Iterator[tuple[str, TestClient, str]]:
+    """Why a credential holds no more, a client that has it, and the code of the refusal; the clock moves meanwhile."""
+    owner = site.desk.people
+
+    def token(life_s: float = 3600.0) -> str:
+        return owner.issue("owner", "x", list(SCOPES), life_s, "owner")
+
+    yield "nobody", site.visitor(), "sign_in.needed"
+    yield "made up", site.visitor(Authorization="Bearer ath_made-up"), "token.none"
+    yield "of another kind", site.visitor(Authorization="Basic b3duZXI6b3duZXI="), "authorization.malformed"
+    yield "empty", site.visitor(Authorization="Bearer"), "authorization.malformed"
+    secret = "made-up"
+    yield "a cookie made up", site.visitor(Cookie=f"{COOKIE}={secret}", **{CSRF: csrf_of(secret)}), "session.none"
+    client = site.visitor(Authorization=f"Bearer {token()}")
+    owner.end(owner.tokens("owner")[0].id, "owner")
+    yield "a revoked token", client, "token.ended"
+    client = site.signed_in("owner")
+    owner.end(owner.sessions("owner")[-1].id, "owner")
+    yield "a revoked session", client, "session.ended"
+    client = site.signed_in("owner")
+    secret = client.cookies[COOKIE]
+    assert client.delete("/api/v1/session").status_code == 204
+    client.cookies.set(COOKIE, secret)
+    yield "signed out", client, "session.ended"
+    client = site.signed_in("scientist")
+    owner.set_active("scientist", False, "owner")
+    yield "a closed account", client, "session.ended"
+    client = site.visitor(Authorization=f"Bearer {token(60.0)}")
     site.now += 60.0
-    revoked = site.desk.people.issue("owner", "y", list(SCOPES), 60.0, "owner")
-    visitors["revoked"] = site.visitor(Authorization=f"Bearer {revoked}")
-    site.desk.people.end(site.desk.people.tokens("owner")[0].id, "owner")
-    out, closed = site.signed_in("owner"), site.signed_in("scientist")
-    out.delete("/api/v1/session")
-    visitors["closed account"] = closed
-    site.desk.people.set_active("scientist", False, "owner")
-    old = site.signed_in("operator")
-    visitors["ended"] = old
+    yield "an expired token", client, "token.ended"
+    client = site.signed_in("operator")
     site.now += SESSION_S
-    for method, path, needs in ROUTES:
-        if needs == "nobody":
-            continue
-        for name, client in visitors.items():
-            answer = ask(client, method, path, site)
-            assert is_denied(answer), (name, method, path, answer.text)
+    yield "an old session", client, "session.ended"
+
+
+def test_nothing_opens_without_somebody(site: Site) -> None:
+    count = 0
+    for name, client, expected in credentials(site):
+        count += 1
+        for method, path, needs in ROUTES:
+            if needs != "nobody":
+                answer = ask(client, method, path, site)
+                assert answer.status_code == 401 and code(answer) == expected, (name, method, path, answer.text)
+                assert answer.headers["www-authenticate"] == "Bearer"
+    assert count == 11
+
+
+def test_no_route_is_beside_the_door(site: Site) -> None:
+    beside = {
+        getattr(route, "path", str(route)) for route in flat(site.app.routes) if not isinstance(route, GuardedRoute)
+    }
+    assert beside == {"/api/v1/openapi.json"}, "which says nothing of this site"
+    shown = {(method, path) for method, path, _ in ROUTES}
+    found = {
+        (method, route.path)
+        for route in flat(site.app.routes)
+        if isinstance(route, GuardedRoute)
+        for method in route.methods or ()
+    }
+    assert found == shown
+
+
+def flat(routes: Any) -> Iterator[Any]:
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", None), "routes", None)
+        if inner is None:
+            yield route
+        else:
+            yield from flat(inner)
 
 
 def test_a_token_opens_no_more_than_its_scopes(site: Site) -> None:
@@ -139,7 +195,7 @@ def test_a_password_given_out_opens_its_change_and_stop_all_alone(site: Site) ->
         if needs in ("nobody", "own", "stop"):
             continue
         assert code(ask(client, method, path, site)) == "password.given_out", (method, path)
-    assert ask(client, "POST", "/api/v1/stop-all", site).status_code == 200
+    assert client.post("/api/v1/stop-all").status_code == 200
     new = {"old": given, "new": PASSWORD}
     assert client.post("/api/v1/session/password", json=new).status_code == 204
     assert client.get("/api/v1/people").status_code == 200
@@ -151,7 +207,7 @@ def test_an_idle_session_stops_and_does_nothing_else(site: Site) -> None:
     for method, path, needs in ROUTES:
         if needs not in ("nobody", "stop"):
             assert code(ask(client, method, path, site)) == "session.idle", (method, path)
-    assert ask(client, "POST", "/api/v1/stop-all", site).status_code == 200
+    assert client.post("/api/v1/stop-all").status_code == 200
     assert client.get("/api/v1/session").json()["is_only_stopping"]
 
 
@@ -220,5 +276,47 @@ def test_answers_are_kept_for_a_day_and_one_is_made_at_a_time() -> None:
     assert answers.claim(claim) == (200, "done")
     now = KEPT_S + 1
     assert answers.claim(claim) is None
-    answers.keep(claim, 503, "later")
-    assert answers.claim(claim) is None, "what says to try again is not kept"
+    for number in range(MOST_KEYS):
+        assert answers.claim(Claim("ada", f"k{number}", "POST", "/x", b"{}")) is None
+    assert answers.claim(claim) is None, "so many are kept, and no more"
+
+
+def test_a_stop_is_given_as_often_as_it_is_asked_for(site: Site) -> None:
+    client = site.signed_in("observer")
+    for _ in range(2):
+        for key in ("e-stop", "x" * 500):
+            assert client.post("/api/v1/stop-all", headers={KEY: key}).status_code == 200
+            assert Latch(site.place).read().engaged
+            Latch(site.place).reset("test", "ada")
+
+
+def test_a_secret_is_told_once(site: Site) -> None:
+    client = site.signed_in("owner")
+    asked = {"label": "x", "scopes": ["read"]}
+    tokens = {client.post("/api/v1/tokens", json=asked, headers={KEY: "k"}).json()["token"] for _ in range(2)}
+    assert len(tokens) == 2
+    program = site.program("owner", *SCOPES)
+    for method, path, body in (
+        ("POST", "/api/v1/tokens", asked),
+        ("DELETE", f"/api/v1/tokens/{site.desk.people.tokens()[0].id}", None),
+        ("POST", "/api/v1/people", {"login": "eve", "name": "Eve", "role": "owner"}),
+        ("PATCH", "/api/v1/people/observer", {"role": "owner"}),
+        ("POST", "/api/v1/people/owner/password", None),
+        ("DELETE", "/api/v1/people/owner/second-factor", None),
+    ):
+        assert code(program.request(method, path, json=body, headers={KEY: "k"})) == "session.needed", path
+
+
+def test_what_nobody_knows_the_end_of_is_not_made_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = site.signed_in("scientist")
+    where = f"/api/v1/campaigns/{site.campaign}/experiments"
+    body = {"values": site.experiment.values}
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("after it was stored")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExperimentOut, "of", broken)
+        assert client.post(where, json=body, headers={KEY: "k"}).status_code == 500
+    assert code(client.post(where, json=body, headers={KEY: "k"})) == "idempotency.unknown"
+    assert len(site.ledger.experiments(site.campaign)) == 2

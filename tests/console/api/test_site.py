@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from athanor.instruments.latch import Latch
+from athanor.memory.errors import LedgerFull
+from athanor.memory.places import InstrumentPlace
 from tests.console.api.site_rig import Site, code
 
 
@@ -45,3 +55,55 @@ def test_stop_all_needs_no_body(site: Site) -> None:
 
 def test_health_is_for_everybody_and_says_little(site: Site) -> None:
     assert set(site.visitor().get("/api/v1/health").json()) == {"status", "version"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"reason": ""}, {"reason": "x" * 5000}, {"reason": None}, {"reason": 7, "colour": "red"}, {"reason": "\udc80"}],
+)
+def test_no_stop_is_refused_for_its_reason(site: Site, body: dict[str, Any]) -> None:
+    content = json.dumps(body)
+    answer = site.signed_in("observer").post(
+        "/api/v1/stop-all", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 200 and Latch(site.place).read().engaged
+
+
+def test_a_stop_of_what_is_not_there_says_so_loudly(site: Site) -> None:
+    answer = site.signed_in("observer").post("/api/v1/stop-all", json={"instrument": "snar_flow"})
+    assert answer.status_code == 404 and "NOTHING WAS STOPPED" in answer.json()["detail"]
+
+
+def test_anybody_stops_while_nothing_can_be_written(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = site.signed_in("observer")
+    site.now += 60.0
+
+    def full(*_: Any) -> None:
+        raise LedgerFull("no room")
+
+    monkeypatch.setattr(site.ledger, "add_event", full)
+    with contextlib.closing(sqlite3.connect(site.desk.people._path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert client.post("/api/v1/stop-all").status_code == 200
+        other.execute("ROLLBACK")
+    assert Latch(site.place).read().engaged
+
+
+def test_folders_that_are_no_instruments_are_passed_over(site: Site) -> None:
+    (site.place.directory.parent / "lost+found").mkdir()
+    for content in ("[]", "null", '{"profile": 3}'):
+        (site.place.directory / "config.json").write_text(content)
+        [shown] = site.signed_in("observer").get("/api/v1/instruments").json()
+        assert (shown["name"], shown["simulated"]) == ("snar-flow", False)
+
+
+def test_of_two_instruments_with_one_name_it_is_this_ledger_s(site: Site, tmp_path: Path) -> None:
+    other = InstrumentPlace.of("snar-flow", tmp_path / "elsewhere")
+    other.directory.mkdir(parents=True)
+    other.sockets.mkdir(parents=True, exist_ok=True)
+    note = {"name": other.name, "directory": str(other.directory)}
+    (other.sockets / "place.json").write_text(json.dumps(note))
+    client = site.signed_in("operator")
+    assert len(client.post("/api/v1/stop-all").json()["instruments"]) == 2
+    answer = client.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "it is safe"})
+    assert answer.status_code == 200 and not Latch(site.place).read().engaged and Latch(other).read().engaged
