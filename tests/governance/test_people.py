@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import argon2
 import pyotp
 import pytest
 
@@ -31,6 +32,8 @@ class Site:
         self.told: list[tuple[str, dict[str, Any]]] = []
         self.path = folder / "people.db"
         self.people = People(self.path, lambda kind, body: self.told.append((kind, body)), lambda: self.now)
+        # A password costs a twentieth of a second on purpose; the tests try hundreds.
+        self.people._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
     def add(self, login: str = "ada", role: Any = "operator", password: str = GOOD) -> None:
         given = self.people.add(login, login.title(), role, "setup")
@@ -512,3 +515,12 @@ def test_a_caller_may_what_the_table_says(site: Site, role: Any) -> None:
     caller = site.people.sign_in("ada", GOOD).caller
     for simulated in (False, True):
         assert {s for s in SCOPES if caller.may(s, simulated=simulated)} == scopes_of(role, simulated=simulated)
+
+
+def test_passwords_are_hashed_as_the_library_advises(tmp_path: Path) -> None:
+    people = People(tmp_path / "people.db", lambda kind, body: None)
+    given = people.add("ada", "Ada", "owner", "setup")
+    with contextlib.closing(sqlite3.connect(people._path)) as file:
+        [(hashed,)] = file.execute("SELECT password FROM person")
+    assert hashed.startswith("$argon2id$") and not argon2.PasswordHasher().check_needs_rehash(hashed)
+    assert people.sign_in("ada", given)
