@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console import overview
 from athanor.console.api.accounts import Asked
 from athanor.console.api.door import Door, caller_of, desk_of
 from athanor.console.api.paging import After, Limit, Page, page
-from athanor.memory.records import (
-    Campaign,
-    CampaignState,
-    Decision,
-    Event,
-    Experiment,
-    ExperimentState,
-    Hypothesis,
-    Value,
-)
+from athanor.memory.records import CampaignState, Experiment, ExperimentState, Record, Value
 
 door = Door("campaigns")
 
@@ -31,7 +22,18 @@ Values = Annotated[dict[Name, float | int | str], Field(min_length=1, max_length
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{6,64}$", description="What was looked at: 6 digits of it or more.")]
 
 
-class CampaignLine(BaseModel):
+class Shown(BaseModel):
+    """Of a record of the ledger, what is shown."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """As it is shown."""
+        return cls.model_validate(record)
+
+
+class CampaignLine(Shown):
     """A campaign in a list."""
 
     id: str
@@ -44,11 +46,6 @@ class CampaignLine(BaseModel):
     autonomy: str
     created_at: datetime
     finished_at: datetime | None
-
-    @classmethod
-    def of(cls, campaign: Campaign) -> CampaignLine:
-        """As it is shown."""
-        return cls.model_validate({name: getattr(campaign, name) for name in cls.model_fields})
 
 
 class BestOut(BaseModel):
@@ -99,7 +96,7 @@ class ExperimentOut(BaseModel):
         return cls.model_validate({**fields, "why": experiment.candidate.get("why") or {}})
 
 
-class HypothesisOut(BaseModel):
+class HypothesisOut(Shown):
     """A hypothesis and what became of it."""
 
     id: str
@@ -113,13 +110,8 @@ class HypothesisOut(BaseModel):
     reason: str | None
     verdict: dict[str, Any] | None
 
-    @classmethod
-    def of(cls, hypothesis: Hypothesis) -> HypothesisOut:
-        """As it is shown."""
-        return cls.model_validate({name: getattr(hypothesis, name) for name in cls.model_fields})
 
-
-class DecisionOut(BaseModel):
+class DecisionOut(Shown):
     """Who decided what on which revision, and why."""
 
     id: str
@@ -131,13 +123,8 @@ class DecisionOut(BaseModel):
     expires_at: datetime | None
     created_at: datetime
 
-    @classmethod
-    def of(cls, decision: Decision) -> DecisionOut:
-        """As it is shown."""
-        return cls.model_validate({name: getattr(decision, name) for name in cls.model_fields})
 
-
-class EventOut(BaseModel):
+class EventOut(Shown):
     """Something that happened."""
 
     id: str
@@ -145,11 +132,6 @@ class EventOut(BaseModel):
     kind: str
     body: dict[str, Any]
     created_at: datetime
-
-    @classmethod
-    def of(cls, event: Event) -> EventOut:
-        """As it is shown."""
-        return cls.model_validate({name: getattr(event, name) for name in cls.model_fields})
 
 
 class Approval(Asked):
