@@ -149,7 +149,7 @@ def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_session
     if needs == "nobody":
         return
     desk = desk_of(request)
-    caller = _identify(request, desk, touch and needs != "stop")
+    caller = _identify(request, desk, needs, touch)
     request.state.caller = caller
     if needs == "stop":
         return
@@ -169,7 +169,7 @@ def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_session
         raise Denied(403, "scope.missing", refused, "ask an owner for a role that may")
 
 
-def _identify(request: Request, desk: Desk, touch: bool) -> Caller:
+def _identify(request: Request, desk: Desk, needs: Needs, touch: bool) -> Caller:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind:
         if kind.lower() != "bearer" or not token:
@@ -178,12 +178,12 @@ def _identify(request: Request, desk: Desk, touch: bool) -> Caller:
     secret = request.cookies.get(COOKIE)
     if not secret:
         raise Denied(401, "sign_in.needed", "sign in first", "POST /api/v1/session, or give a token")
-    if request.method not in SAFE:
+    if request.method not in SAFE and needs != "stop":  # a page opened before we were started anew must stop, too
         # A page of somebody else's can have a browser send the cookie, but cannot know this.
         given = request.headers.get(CSRF, "")
         if not hmac.compare_digest(given.encode(), csrf_of(secret).encode()):
             raise Denied(403, "csrf", f"a change needs the header {CSRF}, as GET /api/v1/session tells it")
-    return desk.people.session(secret, touch=touch)
+    return desk.people.session(secret, touch=touch and needs != "stop")
 
 
 class Door(APIRouter):
