@@ -11,7 +11,7 @@ from typing import Any
 from athanor.console.api.door import Answers
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
-from athanor.console.commands import Commands
+from athanor.console.commands.decisions import Commands
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places

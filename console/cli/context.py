@@ -16,7 +16,7 @@ import typer
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
-    from athanor.console.commands import Commands
+    from athanor.console.commands.decisions import Commands
     from athanor.governance.gate import Gate
     from athanor.instruments.latch import Latch
     from athanor.memory.ledger import Ledger
@@ -143,7 +143,7 @@ def halt(campaign: Campaign, ledger: Ledger) -> Halt | None:
 
 def commands(ledger: Ledger) -> Commands:
     """Return what this person does to campaigns of a ledger."""
-    from athanor.console.commands import Commands
+    from athanor.console.commands.decisions import Commands
 
     return Commands(ledger, person())
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from athanor.console.cli import output
-from athanor.console.refused import Refused
+from athanor.console.commands.refused import Refused
 
 __all__ = ["Refused", "explain"]
 

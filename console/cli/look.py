@@ -12,7 +12,7 @@ import typer
 from athanor.console import wording
 from athanor.console.cli import asking, context, output
 from athanor.console.cli.failures import Refused
-from athanor.console.commands import is_driven
+from athanor.console.commands.decisions import is_driven
 
 if TYPE_CHECKING:
     from athanor.console.overview import Overview

@@ -12,7 +12,7 @@ from athanor.console import wording
 from athanor.console.cli import context, output
 from athanor.console.cli.failures import Refused
 from athanor.console.cli.supervise import parse
-from athanor.console.commands import OVER
+from athanor.console.commands.decisions import OVER
 
 if TYPE_CHECKING:
     from athanor.memory.records import Observation, Outcome

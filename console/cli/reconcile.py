@@ -11,7 +11,7 @@ import typer
 
 from athanor.console.cli import card, context, output
 from athanor.console.cli.failures import Refused
-from athanor.console.commands import is_driven
+from athanor.console.commands.decisions import is_driven
 
 if TYPE_CHECKING:
     from athanor.agents.doubt import Answer, Doubt

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from athanor.console.cli import context, drive, output
-from athanor.console.commands import OVER, is_driven
+from athanor.console.commands.decisions import OVER, is_driven
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger

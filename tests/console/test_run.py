@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from athanor.console.commands import is_driven
+from athanor.console.commands.decisions import is_driven
 from athanor.console.report.build import build
 from athanor.memory.ledger import Ledger
 

@@ -1,8 +1,4 @@
-"""What people do to campaigns, by whichever door they come: the command line and the HTTP API call these.
-
-Each is for one person by name, asks no question and prints nothing. Who may do what is not decided here: the command
-line belongs to the account it runs in, and the API asks `athanor.governance.rights` first.
-"""
+"""Decisions on experiments, requests to campaigns, and the latch of Stop All."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from athanor.console.refused import Refused
+from athanor.console.commands.refused import Refused
 
 if TYPE_CHECKING:
     from athanor.governance.gate import Gate
