@@ -145,6 +145,32 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
     )
 
 
+def best_text(view: Overview) -> str:
+    """Write the best found so far in one line: the value, or the size and ends of the Pareto set."""
+    if not view.best:
+        return wording.MISSING
+    names = [objective.name for objective in view.problem.objectives]
+    if len(names) == 1:
+        mean, sem = view.best[0].outcomes[names[0]]
+        return f"{names[0]} {wording.measured(mean, sem, view.problem.unit(names[0]))}"
+    ends = []
+    for objective in view.problem.objectives:
+        top = max(view.best, key=lambda item: objective.score(item.outcomes[objective.name][0]))
+        ends.append(f"{objective.name} {wording.number(top.outcomes[objective.name][0])}")
+    return f"{wording.count(len(view.best), 'trade-off')}: " + " … ".join(ends)
+
+
+def why(item: Experiment) -> str:
+    """Say in a sentence why an experiment was put up."""
+    reason: Any = item.candidate.get("why")
+    if isinstance(reason, dict):
+        text = str(reason.get("detail") or reason.get("method") or "")
+        return f"{text} (fallback: {reason['fallback']})" if reason.get("fallback") else text
+    if reason:
+        return str(reason)
+    return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
+
+
 def low_text(level: Level) -> str:
     """Write what is left of a stock, and when people are told."""
     stock = level.consumable

@@ -11,6 +11,7 @@ from typing import Any
 from athanor.console.api.door import Answers
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
+from athanor.console.api.shared import Shared
 from athanor.console.commands.decisions import Commands
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
@@ -34,6 +35,7 @@ class Desk:
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
         self.watch = Watch(ledger)
+        self.shared = Shared()
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

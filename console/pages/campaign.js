@@ -1,0 +1,2 @@
+import { html } from "./preact.js";
+export function CampaignPage({ params }) { return html`<h1>${params.id}</h1>`; }

@@ -1,0 +1,2 @@
+import { html } from "./preact.js";
+export function DecisionPage({ params }) { return html`<h1>${params.id}</h1>`; }
