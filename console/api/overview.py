@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ from athanor.console import overview, wording
 from athanor.console.api.campaigns import CampaignLine
 from athanor.console.api.door import Door, desk_of
 from athanor.console.api.site import InstrumentOut, shown
+from athanor.memory.errors import LedgerBusy
 
 if TYPE_CHECKING:
     from athanor.console.api.desk import Desk
     from athanor.memory.records import Campaign
 
 door = Door("site")
+log = logging.getLogger(__name__)
 
 FRESH_S = 0.5
 """So long the overview is shared between those who look; some of it, such as latches, is not in the ledger."""
@@ -26,7 +29,10 @@ OVER_SHOWN = 12
 
 
 class CampaignSummary(CampaignLine):
-    """A campaign in the overview. `trace`: the merit after each measurement, larger is better, the last hundred."""
+    """A campaign in the overview. `trace`: the merit after each measurement, larger is better, the last hundred.
+
+    `trouble` says why the rest could not be read, which then says nothing.
+    """
 
     budget: int
     used: int
@@ -40,6 +46,7 @@ class CampaignSummary(CampaignLine):
     elapsed_s: float
     step: str | None
     low: list[str]
+    trouble: str | None = None
 
 
 class WaitingOut(BaseModel):
@@ -91,6 +98,32 @@ def _overview(desk: Desk) -> OverviewOut:
 
 
 def _summary(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
+    try:
+        return _read(desk, campaign)
+    except LedgerBusy:
+        raise
+    except Exception as error:  # one campaign that cannot be read does not hide the others
+        log.exception("campaign %s could not be read", campaign.id)
+        nothing = CampaignSummary(
+            **CampaignLine.of(campaign).model_dump(),
+            budget=0,
+            used=0,
+            failures=0,
+            best=wording.MISSING,
+            trace=[],
+            waiting=0,
+            underway=[],
+            halted=None,
+            is_driven=False,
+            elapsed_s=0.0,
+            step=None,
+            low=[],
+            trouble=f"this campaign could not be read: {type(error).__name__}; the console's log says more",
+        )
+        return nothing, []
+
+
+def _read(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
     from athanor.console.cli import asking, context
     from athanor.console.commands.decisions import is_driven
 

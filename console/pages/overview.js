@@ -43,12 +43,13 @@ function Waiting({ waiting, me }) {
 function Campaigns({ data, me }) {
   return html`<section aria-labelledby="campaigns"><div class="head"><h2 id="campaigns">Campaigns</h2></div>
     ${!data.campaigns.length && html`<div class="panel"><p class="empty">There is no campaign yet. ${may(me, "campaign.start", true) ? html`Start one with <code>athanor run</code>.` : "Somebody whose role may has to start one."}</p></div>`}
-    ${data.campaigns.map((one) => html`<article class="panel ${one.halted ? "bad" : one.waiting ? "ask" : ""}" key=${one.id}>
+    ${data.campaigns.map((one) => html`<article class="panel ${one.halted || one.trouble ? "bad" : one.waiting ? "ask" : ""}" key=${one.id}>
       <div class="head"><h3><${To} to=${`/campaigns/${encodeURIComponent(one.id)}`}>${one.name}<//></h3>
         <span><${State} of=${one.state} />${one.simulated && html` <${State}>simulated<//>`}</span></div>
       <div class="quiet">${one.question}</div>
       <div class="row"><${Meter} used=${one.used} of=${one.budget} label=${`${one.used} of ${one.budget} experiments used`} />
         <${Spark} values=${one.trace} label="How the best so far grew" /> <span>${one.best}</span></div>
+      ${one.trouble && html`<p class="bad"><strong>✕ ${one.trouble}</strong></p>`}
       ${one.halted && html`<p class="bad"><strong>■ ${one.halted}</strong></p>`}
       ${one.state === "running" && !one.is_driven && html`<p class="bad">✕ No process drives it: the one that did has ended without pausing it.</p>`}
       ${one.reason && html`<p>${one.reason}</p>`}
