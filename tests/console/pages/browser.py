@@ -6,7 +6,8 @@
         expect(page.get_by_role("heading", name="...")).to_be_visible()
 
 `console` is a process of its own on the `home` of the test, with an account of every role (password `PASSWORD`).
-Whatever the page logs as an error, or loads from elsewhere, fails the test at `console.check()`, which the fixture calls.
+Whatever the page logs as an error, or loads from elsewhere, fails the test at `console.check()`, which the fixture
+calls.
 Without Chromium these tests do not run, and pytest says so by name.
 """
 
