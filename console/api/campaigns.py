@@ -187,7 +187,11 @@ def campaigns(
 def campaign(campaign_id: str, request: Request) -> CampaignOut:
     """Where a campaign stands."""
     ledger = desk_of(request).ledger
-    view = overview.look(ledger, ledger.campaign(campaign_id))
+    return campaign_out(overview.look(ledger, ledger.campaign(campaign_id)))
+
+
+def campaign_out(view: overview.Overview) -> CampaignOut:
+    """A campaign as it is shown."""
     return CampaignOut(
         **CampaignLine.of(view.campaign).model_dump(),
         budget=view.budget,
