@@ -69,13 +69,19 @@ class Overview:
     deadline_s: float | None
     cost: float | None
     tokens: int
-    recent: Sequence[str]
+    story: Sequence[tuple[datetime, str]]
+    """What happened and when, in order."""
     by_hand: Sequence[Observation] = ()
     """What people measured beside the loop: it used no budget."""
     stocks: Sequence[Level] = ()
     """How the consumables stand that this campaign uses."""
     references: Sequence[str] = ()
     """How the charts of its reference measurements stand, a line for each."""
+
+    @property
+    def recent(self) -> list[str]:
+        """What happened last, as short lines."""
+        return [text for _, text in self.story[-4:]]
 
     @property
     def low(self) -> list[str]:
@@ -135,10 +141,7 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
         deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
         cost=sum(costs) if costs else None,
         tokens=sum(call.tokens_in + call.tokens_out for call in calls),
-        recent=[
-            text
-            for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
-        ],
+        story=happenings(problem, latest(observations), hypotheses, registrations, evidence, events),
         by_hand=[item for item in observations if is_by_hand(item)],
         references=_references(ledger, campaign, experiments, observations),
         stocks=ledger.levels(list(campaign.spec.get("consumables") or {})),

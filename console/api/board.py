@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from athanor.console import overview, wording
-from athanor.console.api.campaigns import CampaignOut, EventOut, ExperimentOut, campaign_out
+from athanor.console.api.campaigns import CampaignOut, ExperimentOut, campaign_out
 from athanor.console.api.door import Door, desk_of
 from athanor.console.api.problems import Denied
 from athanor.console.report.data import HypothesisCard
@@ -65,6 +66,13 @@ class RowOut(ExperimentOut):
     said: str
 
 
+class LogLine(BaseModel):
+    """Something that happened."""
+
+    at: datetime
+    text: str
+
+
 class BoardOut(CampaignOut):
     """A campaign in full. Pictures are SVG, or empty where nothing was measured; `now` says what the loop does."""
 
@@ -83,7 +91,7 @@ class BoardOut(CampaignOut):
     space: list[str]
     rows: list[RowOut]
     more_rows: int
-    log: list[EventOut]
+    log: list[LogLine]
     by_hand: int
     references: list[str]
     low: list[str]
@@ -159,13 +167,26 @@ def _board(desk: Desk, campaign: Campaign) -> BoardOut:
             for item in newest
         ],
         more_rows=max(0, len(view.experiments) - len(newest)),
-        log=[EventOut.of(event) for event in desk.ledger.events(campaign.id)[: -RECENT - 1 : -1]],
+        log=[LogLine(at=at, text=text) for at, text in _log(desk, campaign, view)[: -RECENT - 1 : -1]],
         by_hand=len(view.by_hand),
         references=list(view.references),
         low=view.low,
         tokens=view.tokens,
         cost=view.cost,
     )
+
+
+DECIDED = {"approve": "approved", "reject": "rejected", "edit": "edited", "settle": "settled"}
+
+
+def _log(desk: Desk, campaign: Campaign, view: overview.Overview) -> list[tuple[datetime, str]]:
+    """What happened and what people decided, in order; what a grant approves by itself is left out."""
+    decided = [
+        (item.created_at, f"#{(item.experiment_id or '').rpartition('.')[2]} {DECIDED[item.kind]} by {item.decided_by}")
+        for item in desk.ledger.decisions(campaign.id)
+        if item.kind in DECIDED
+    ]
+    return sorted([*view.story, *decided], key=lambda pair: pair[0])
 
 
 def now(view: overview.Overview, *, halted: bool, is_driven: bool) -> str:

@@ -30,10 +30,8 @@ function Board({ data, where, me, reload }) {
     ${data.space.length > 0 && html`<section class="panel" aria-labelledby="space"><h2 id="space">Where it was looked</h2><p class="quiet">${data.objectives[0].name}${data.objectives[0].unit ? ` [${pretty(data.objectives[0].unit)}]` : ""} as measured, along each parameter over its whole range. Those held for best stand out; failures (×) are at the foot.</p><div class="panels">${data.space.map((svg, index) => html`<${Picture} key=${index} svg=${svg} />`)}</div></section>`}
     <${Hypotheses} cards=${data.cards} />
     <${Experiments} data=${data} where=${where} me=${me} reload=${reload} isOver=${isOver} />
-    <section class="panel" aria-labelledby="log"><h2 id="log">Log</h2>${!data.log.length && html`<p class="empty">Nothing was noted yet.</p>`}<ul class="plainlist log" tabindex="0" aria-label="Log, newest first">${data.log.map((event) => html`<li key=${event.id}><span class="quiet"><${Ago} at=${event.created_at} /></span> <strong>${words(event.kind)}</strong> <span class="mono quiet">${brief(event.body)}</span></li>`)}</ul></section>`;
+    <section class="panel" aria-labelledby="log"><h2 id="log">Log</h2>${!data.log.length && html`<p class="empty">Nothing was noted yet.</p>`}<ul class="plainlist log" tabindex="0" aria-label="Log, newest first">${data.log.map((line, index) => html`<li key=${`${line.at} ${index}`}><span class="quiet"><${Ago} at=${line.at} /></span> ${line.text}</li>`)}</ul></section>`;
 }
-
-const brief = (body) => { const text = JSON.stringify(body); return text.length > 220 ? `${text.slice(0, 220)} …` : text; };
 
 function Best({ data }) {
   if (!data.best.length) return html`<p class="empty">Nothing that counts was measured yet.</p>`;
@@ -80,7 +78,7 @@ function Experiments({ data, where, me, reload, isOver }) {
     <div class="filters"><${Field} label="State" value=${state} onInput=${setState} options=${STATES} /></div>
     <${Table} caption="Experiments, newest first" empty=${data.rows.length ? "None of these is in that state." : "None yet."} keys=${shown.map((row) => row.id)}
       heads=${["#", "state", ...data.parameters.map((p) => [`${p.name}${p.unit ? ` [${pretty(p.unit)}]` : ""}`, true]), ...outcomes.map((name) => [`${name}${data.outcomes[name] ? ` [${pretty(data.outcomes[name])}]` : ""}`, true]), "why"]}
-      rows=${shown.map((row) => [html`<${To} to=${`/experiments/${encodeURIComponent(row.id)}`}>${row.id.split(".").pop()}<//>`, html`<${State} of=${row.state} />`, ...data.parameters.map((p) => number(row.values[p.name])), ...outcomes.map((name) => (row.observed[name] ? measured(...row.observed[name]) : "—")), html`<span class="quiet">${row.reason || row.said}</span>`])} />
+      rows=${shown.map((row) => [html`<${To} to=${`/experiments/${encodeURIComponent(row.id)}`}>${row.id.split(".").pop()}<//>`, html`<${State} of=${row.state} />`, ...data.parameters.map((p) => number(row.values[p.name])), ...outcomes.map((name) => (row.observed[name] ? measured(...row.observed[name]) : "—")), html`<span class="quiet why" title=${row.reason || row.said}>${row.reason || row.said}</span>`])} />
     ${data.more_rows > 0 && html`<p class="quiet">${count(data.more_rows, "older experiment")} not shown here; the report has all.</p>`}
     ${isProposing && html`<${Propose} data=${data} where=${where} onClose=${() => { setProposing(false); reload(); }} />`}</section>`;
 }

@@ -83,6 +83,9 @@ def progress_chart(progress: Progress) -> Markup:
         for value in series
         if value is not None
     ]
+    for value, error in zip(progress.campaign, progress.errors, strict=False):
+        if value is not None and error is not None:
+            everything += [value - error, value + error]
     if progress.reference is not None:
         everything.append(progress.reference)
     if not everything:
@@ -91,7 +94,8 @@ def progress_chart(progress: Progress) -> Markup:
     x = Scale(1, length, 62, width - 158)
     y = Scale(low, high, height - 50, 34)
     unit = f" [{pretty_unit(progress.unit)}]" if progress.unit else ""
-    parts: list[Child] = [frame(x, y, "experiments that used the instrument", progress.merit + unit)]
+    count = min(8, length - 1)  # whole experiments alone
+    parts: list[Child] = [frame(x, y, "experiments that used the instrument", progress.merit + unit, x_count=count)]
     band_top = [(x(i), y(v)) for i, v in enumerate(progress.high, 1) if v is not None]
     # Where the lower quartile of the arms has found nothing yet, the band reaches down to the axis.
     pairs = enumerate(zip(progress.low, progress.high, strict=True), 1)
