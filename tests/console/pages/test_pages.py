@@ -26,7 +26,7 @@ HOLE = "§"
 def asked_for() -> set[tuple[str, str]]:
     """Method and path (holes as one sign) of what the modules ask the API for, where it is written out in one place.
 
-    What is put together from pieces is seen by the tests in the browser: there, no address that is no route is asked for.
+    What is put together from pieces is seen by the tests in the browser, where every request must meet a route.
     """
     found = set()
     for text in OURS.values():
