@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from athanor.console.api import accounts, campaigns, live, site
+from athanor.console.api import accounts, campaigns, instruments, live, reconcile, resources, site, station
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
@@ -51,8 +51,8 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, site.door, live.door):
-        app.include_router(door)
+    for topic in (accounts, campaigns, site, instruments, reconcile, resources, station, live):
+        app.include_router(topic.door)
     return app
 
 
