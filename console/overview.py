@@ -69,13 +69,19 @@ class Overview:
     deadline_s: float | None
     cost: float | None
     tokens: int
-    recent: Sequence[str]
+    story: Sequence[tuple[datetime, str]]
+    """What happened and when, in order."""
     by_hand: Sequence[Observation] = ()
     """What people measured beside the loop: it used no budget."""
     stocks: Sequence[Level] = ()
     """How the consumables stand that this campaign uses."""
     references: Sequence[str] = ()
     """How the charts of its reference measurements stand, a line for each."""
+
+    @property
+    def recent(self) -> list[str]:
+        """What happened last, as short lines."""
+        return [text for _, text in self.story[-4:]]
 
     @property
     def low(self) -> list[str]:
@@ -135,14 +141,37 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
         deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
         cost=sum(costs) if costs else None,
         tokens=sum(call.tokens_in + call.tokens_out for call in calls),
-        recent=[
-            text
-            for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
-        ],
+        story=happenings(problem, latest(observations), hypotheses, registrations, evidence, events),
         by_hand=[item for item in observations if is_by_hand(item)],
         references=_references(ledger, campaign, experiments, observations),
         stocks=ledger.levels(list(campaign.spec.get("consumables") or {})),
     )
+
+
+def best_text(view: Overview) -> str:
+    """Write the best found so far in one line: the value, or the size and ends of the Pareto set."""
+    if not view.best:
+        return wording.MISSING
+    names = [objective.name for objective in view.problem.objectives]
+    if len(names) == 1:
+        mean, sem = view.best[0].outcomes[names[0]]
+        return f"{names[0]} {wording.measured(mean, sem, view.problem.unit(names[0]))}"
+    ends = []
+    for objective in view.problem.objectives:
+        top = max(view.best, key=lambda item: objective.score(item.outcomes[objective.name][0]))
+        ends.append(f"{objective.name} {wording.number(top.outcomes[objective.name][0])}")
+    return f"{wording.count(len(view.best), 'trade-off')}: " + " … ".join(ends)
+
+
+def why(item: Experiment) -> str:
+    """Say in a sentence why an experiment was put up."""
+    reason: Any = item.candidate.get("why")
+    if isinstance(reason, dict):
+        text = str(reason.get("detail") or reason.get("method") or "")
+        return f"{text} (fallback: {reason['fallback']})" if reason.get("fallback") else text
+    if reason:
+        return str(reason)
+    return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
 
 
 def low_text(level: Level) -> str:

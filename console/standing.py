@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,10 @@ class Holds:
 
 @dataclass(frozen=True)
 class View:
-    """Everything together. `run` is of the experiment in hand; `doubts` and `campaigns` are of this ledger."""
+    """Everything together. `run` is of the experiment in hand; `doubts` and `campaigns` are of this ledger.
+
+    `unattended` are experiments that count as under way while no worker is there to run them: a crash left them behind.
+    """
 
     worker: WorkerView
     in_hand: Experiment | None
@@ -64,6 +67,7 @@ class View:
     reservations: tuple[Holds, ...]
     campaigns: tuple[tuple[Campaign, bool], ...]
     doubts: tuple[Experiment, ...]
+    unattended: tuple[Experiment, ...]
     queue: QueueView | None
 
 
@@ -88,6 +92,7 @@ def look(ledger: Ledger, place: InstrumentPlace) -> View:
         reservations=_reservations(ledger, place.name, {campaign.id for campaign in campaigns}),
         campaigns=tuple((item, is_driven(ledger, item.id)) for item in campaigns if item.state not in OVER),
         doubts=tuple(one for item in campaigns for one in ledger.experiments(item.id, states=["in_doubt"])),
+        unattended=() if worker.is_running else _under_way(ledger, campaigns),
         queue=queue_of(place),
     )
 
@@ -147,6 +152,10 @@ def queue_of(place: InstrumentPlace) -> QueueView | None:
         is_locked=bool(lock.get("environment") and lock.get("queue")),
         has_environment=bool(status.get("worker_environment_exists")),
     )
+
+
+def _under_way(ledger: Ledger, campaigns: Sequence[Campaign]) -> tuple[Experiment, ...]:
+    return tuple(one for item in campaigns for one in ledger.experiments(item.id, states=["dispatched", "running"]))
 
 
 def _experiment(ledger: Ledger, name: str | None) -> Experiment | None:

@@ -71,7 +71,7 @@ class CampaignOut(CampaignLine):
 
 
 class ExperimentOut(BaseModel):
-    """An experiment; `values` are in the units of its campaign's problem, `observed` is mean and standard error."""
+    """An experiment; `values` are in the units of its campaign, `predicted` is mean and sd of each outcome."""
 
     id: str
     campaign_id: str
@@ -88,12 +88,14 @@ class ExperimentOut(BaseModel):
     parent_id: str | None
     created_at: datetime
     why: dict[str, Any]
+    predicted: dict[str, Any]
 
     @classmethod
     def of(cls, experiment: Experiment) -> ExperimentOut:
         """As it is shown."""
-        fields = {name: getattr(experiment, name) for name in cls.model_fields if name != "why"}
-        return cls.model_validate({**fields, "why": experiment.candidate.get("why") or {}})
+        fields = {name: getattr(experiment, name) for name in cls.model_fields if name not in ("why", "predicted")}
+        said = {name: experiment.candidate.get(name) or {} for name in ("why", "predicted")}
+        return cls.model_validate({**fields, **said})
 
 
 class HypothesisOut(Shown):
@@ -187,7 +189,11 @@ def campaigns(
 def campaign(campaign_id: str, request: Request) -> CampaignOut:
     """Where a campaign stands."""
     ledger = desk_of(request).ledger
-    view = overview.look(ledger, ledger.campaign(campaign_id))
+    return campaign_out(overview.look(ledger, ledger.campaign(campaign_id)))
+
+
+def campaign_out(view: overview.Overview) -> CampaignOut:
+    """A campaign as it is shown."""
     return CampaignOut(
         **CampaignLine.of(view.campaign).model_dump(),
         budget=view.budget,

@@ -11,6 +11,7 @@ from typing import Any
 from athanor.console.api.door import Answers
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
+from athanor.console.api.shared import Shared
 from athanor.console.commands.connecting import Connecting
 from athanor.console.commands.decisions import Commands
 from athanor.console.commands.moving import Motions
@@ -37,6 +38,7 @@ class Desk:
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
         self.watch = Watch(ledger)
+        self.shared = Shared()
         self.gauges = Gauges()
         self.motions = Motions()
         self.connecting = Connecting()

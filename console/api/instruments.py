@@ -28,6 +28,8 @@ door = Door("instruments")
 
 AT_ONCE_S = 1.0
 """Seconds in which a short motion, or a refusal, is answered at once."""
+FRESH_S = 0.5
+"""Seconds for which what the worker said of itself is told to others, too."""
 CONNECT_S = 8.0
 """Seconds that an answer waits for an instrument that is being connected."""
 
@@ -178,7 +180,10 @@ class QueueOut(BaseModel):
 
 
 class StandingOut(BaseModel):
-    """How an instrument stands. `takeover_trouble`: why nobody can tell who has it in hand."""
+    """How an instrument stands. `takeover_trouble`: why nobody can tell who has it in hand.
+
+    `unattended`: experiments that count as under way, and no worker is there to run them; reconcile says what is known.
+    """
 
     name: str
     simulated: bool
@@ -192,6 +197,7 @@ class StandingOut(BaseModel):
     reservations: list[ReservationOut]
     campaigns: list[CampaignHere]
     in_doubt: list[str]
+    unattended: list[str]
     queue: QueueOut | None
 
 
@@ -366,7 +372,8 @@ def how_it_stands(instrument: str, request: Request) -> StandingOut:
     desk = desk_of(request)
     place = desk.place(instrument)
     latch, writes, hands = Latch(place).read(), WriteSwitch(place).read(), TakeOver(place).read()
-    view = standing.look(desk.ledger, place)
+    key, position = ("standing", place.directory), desk.watch.position()
+    view: standing.View = desk.shared.get(key, position, FRESH_S, lambda: standing.look(desk.ledger, place))
     failure = desk.connecting.failure(place)
     return StandingOut(
         name=place.name,
@@ -400,6 +407,7 @@ def how_it_stands(instrument: str, request: Request) -> StandingOut:
             for one, is_driven in view.campaigns
         ],
         in_doubt=[one.id for one in view.doubts],
+        unattended=[one.id for one in view.unattended],
         queue=None if view.queue is None else QueueOut.model_validate(view.queue, from_attributes=True),
     )
 
