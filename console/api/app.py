@@ -10,7 +10,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from athanor.console import pages
-from athanor.console.api import accounts, board, campaigns, live, overview, site
+from athanor.console.api import (
+    accounts,
+    board,
+    campaigns,
+    instruments,
+    live,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
@@ -53,8 +64,9 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, board.door, overview.door, site.door, live.door):
-        app.include_router(door)
+    topics = (accounts, campaigns, board, overview, site, instruments, reconcile, resources, station, live)
+    for topic in topics:
+        app.include_router(topic.door)
     return app
 
 

@@ -12,7 +12,10 @@ from athanor.console.api.door import Answers
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.api.shared import Shared
+from athanor.console.commands.connecting import Connecting
 from athanor.console.commands.decisions import Commands
+from athanor.console.commands.moving import Motions
+from athanor.console.gauges import Gauges
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -36,6 +39,9 @@ class Desk:
         self.answers = Answers()
         self.watch = Watch(ledger)
         self.shared = Shared()
+        self.gauges = Gauges()
+        self.motions = Motions()
+        self.connecting = Connecting()
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

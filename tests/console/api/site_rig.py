@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ class Site:
                 )
 
     def propose(self) -> Experiment:
-        return propose_experiment(self.ledger, self.campaign, POINT, by="test")
+        return self.propose_at(POINT)
+
+    def propose_at(self, values: Mapping[str, float]) -> Experiment:
+        return propose_experiment(self.ledger, self.campaign, dict(values), by="test")
 
     def visitor(self, **headers: str) -> TestClient:
         """Somebody who is not signed in."""
