@@ -276,16 +276,21 @@ class People:
             self._audit("password_given_out", {"login": login, "by": by})
         return password
 
-    def change_password(self, login: str, old: str, new: str, keep: str = "") -> None:
-        """Change one's own password; ends all sessions but `keep`. Raises `PeopleError`, or `SignInRefused`."""
+    def change_password(self, login: str, old: str, new: str, keep: str = "", *, end_tokens: bool = False) -> None:
+        """Change one's own password; ends all sessions but `keep`, and, if wanted, all tokens.
+
+        Raises:
+            PeopleError: the new one is too short or too easy.
+            SignInRefused: the old one is wrong.
+        """
         row = self._tried(login, "", old, None, only_password=True)
         self._check_password(login, old, new)
         hashed = self._hashed(new)
         with self._change() as file:
             self._still(file, row)
             file.execute("UPDATE person SET password = ?, must_change = 0 WHERE login = ?", (hashed, login))
-            self._end_all(file, login, tokens=False, keep=keep)
-            self._audit("password_changed", {"login": login})
+            self._end_all(file, login, tokens=end_tokens, keep=keep)
+            self._audit("password_changed", {"login": login, "tokens_ended": end_tokens})
 
     def _check_password(self, login: str, old: str, new: str) -> None:
         if not SHORTEST <= len(new) <= LONGEST:

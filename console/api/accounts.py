@@ -84,10 +84,11 @@ class AccessOut(BaseModel):
 
 
 class PasswordChange(Asked):
-    """One's own old and new password."""
+    """One's own old and new password. One's other sessions end; one's tokens as well, if wanted."""
 
     old: Password
     new: Password
+    end_tokens: bool = False
 
 
 class Proof(Asked):
@@ -202,9 +203,9 @@ def sign_out(request: Request, response: Response) -> None:
 
 @door.on("POST", "/session/password", "own", status=204, is_for_sessions=True)
 def change_password(asked: PasswordChange, request: Request) -> None:
-    """Change one's own password; one's other sessions end."""
-    caller = caller_of(request)
-    desk_of(request).people.change_password(caller.person.login, asked.old, asked.new, keep=caller.by)
+    """Change one's own password; one's other sessions end, and, if wanted, one's tokens."""
+    login, by = caller_of(request).person.login, caller_of(request).by
+    desk_of(request).people.change_password(login, asked.old, asked.new, keep=by, end_tokens=asked.end_tokens)
 
 
 @door.on("POST", "/session/second-factor", "own", is_for_sessions=True)

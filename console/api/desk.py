@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from athanor.console.api.door import Answers
+from athanor.console.api.limits import Limits
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.commands.decisions import Commands
@@ -34,6 +35,7 @@ class Desk:
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
         self.watch = Watch(ledger)
+        self.limits = Limits()
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""
