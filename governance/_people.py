@@ -22,7 +22,7 @@ from athanor.governance.rights import Role
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 HASHING = 4
 """Passwords that are hashed at once, each in 64 MiB."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -42,6 +42,12 @@ CREATE TABLE token (
     issued REAL NOT NULL, expires REAL NOT NULL, seen REAL, ended REAL
 );
 CREATE TABLE attempt (key TEXT PRIMARY KEY, failed REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL);
+"""
+_SINCE_2 = """
+CREATE TABLE identity (
+    id TEXT PRIMARY KEY, issuer TEXT NOT NULL, subject TEXT NOT NULL, login TEXT NOT NULL, linked REAL NOT NULL,
+    is_theirs INTEGER NOT NULL, UNIQUE (issuer, subject)
+);
 """
 
 
@@ -118,9 +124,11 @@ class PeopleFile:
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
                 raise PeopleError("file.newer", f"{path} is of a later version of Athanor; use that one")
-            if version == 0:
-                for statement in _TABLES.split(";"):
-                    file.execute(statement)
+            for since, tables in ((1, _TABLES), (2, _SINCE_2)):
+                if version < since:
+                    for statement in tables.split(";"):
+                        file.execute(statement)
+            if version < SCHEMA:
                 file.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _note(self, kind: str, body: dict[str, Any]) -> None:

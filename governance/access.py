@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from athanor.governance._people import PeopleError, Person, SignInRefused, hash_of, new_identity, person_of
 from athanor.governance.accounts import Accounts
@@ -83,16 +84,21 @@ class Accesses(Accounts):
                 `second_factor.wrong`. Never says whether there is such a login.
         """
         row = self._tried(login, source, password, code)
-        secret, session = secrets.token_urlsafe(32), new_identity("session")
-        now = self._clock()
         with self._change() as file:
             self._still(file, row)
-            file.execute(
-                "INSERT INTO session (id, hash, login, source, began, seen) VALUES (?, ?, ?, ?, ?, ?)",
-                (session, hash_of(secret), row["login"], source, now, now),
-            )
-            file.execute("DELETE FROM session WHERE began < ?", (now - 30 * 86400.0,))
-        self._note("signed_in", {"login": row["login"], "session": session, "source": source})
+            signed_in = self._opened(file, row, source)
+        self._note("signed_in", {"login": row["login"], "session": signed_in.caller.by, "source": source})
+        return signed_in
+
+    def _opened(self, file: sqlite3.Connection, row: sqlite3.Row | dict[str, Any], source: str) -> SignedIn:
+        """A new session of an account."""
+        secret, session = secrets.token_urlsafe(32), new_identity("session")
+        now = self._clock()
+        file.execute(
+            "INSERT INTO session (id, hash, login, source, began, seen) VALUES (?, ?, ?, ?, ?, ?)",
+            (session, hash_of(secret), row["login"], source, now, now),
+        )
+        file.execute("DELETE FROM session WHERE began < ?", (now - 30 * 86400.0,))
         return SignedIn(secret, Caller(person_of(row), session))
 
     # -- sessions and tokens -------------------------------------------------------------------------------------------

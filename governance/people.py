@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from athanor.governance._people import Audit, PeopleError, Person, SignInRefused
-from athanor.governance.access import IDLE_S, SESSION_S, TOKEN_S, Access, Accesses, Caller, SignedIn
+from athanor.governance.access import IDLE_S, SESSION_S, TOKEN_S, Access, Caller, SignedIn
 from athanor.governance.accounts import LOGIN, LONGEST, SHORTEST, STEP_S
+from athanor.governance.identities import Identities, Identity, Proven
 
 __all__ = [
     "IDLE_S",
@@ -18,9 +19,11 @@ __all__ = [
     "Access",
     "Audit",
     "Caller",
+    "Identity",
     "People",
     "PeopleError",
     "Person",
+    "Proven",
     "SignInRefused",
     "SignedIn",
 ]
@@ -29,5 +32,5 @@ PEOPLE = "people.db"
 """The file of accounts, in the data folder."""
 
 
-class People(Accesses):
+class People(Identities):
     """The people of one site: see `PeopleFile` for how it is opened."""

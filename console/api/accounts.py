@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console.api.door import COOKIE, Door, caller_of, csrf_of, desk_of
 from athanor.console.api.problems import Denied
-from athanor.governance.people import LONGEST, SESSION_S, Access, Person
+from athanor.governance.people import LONGEST, SESSION_S, Access, Person, SignedIn
 from athanor.governance.rights import Role, Scope, scopes_of
 
 door = Door("people")
@@ -160,7 +160,11 @@ def sign_in(asked: SignIn, request: Request, response: Response) -> SessionOut:
     """Sign in: sets the session's cookie."""
     desk = desk_of(request)
     source = request.client.host if request.client is not None else ""
-    done = desk.people.sign_in(asked.login, asked.password, asked.code, source)
+    return enter(desk.people.sign_in(asked.login, asked.password, asked.code, source), request, response)
+
+
+def enter(done: SignedIn, request: Request, response: Response) -> SessionOut:
+    """Set the cookie of a new session, and say whose it is."""
     response.set_cookie(
         COOKIE,
         done.secret,
