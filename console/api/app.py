@@ -16,6 +16,7 @@ from athanor.console.api import (
     campaigns,
     instruments,
     live,
+    oidc,
     overview,
     reconcile,
     resources,
@@ -25,6 +26,19 @@ from athanor.console.api import (
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
+TOPICS = (
+    accounts,
+    board,
+    campaigns,
+    instruments,
+    live,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 LARGEST_BODY = 1 << 20
 HEADERS = {
     "Cache-Control": "no-store",
@@ -64,8 +78,7 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    topics = (accounts, campaigns, board, overview, site, instruments, reconcile, resources, station, live)
-    for topic in topics:
+    for topic in TOPICS:
         app.include_router(topic.door)
     return app
 

@@ -71,6 +71,15 @@ STATUS: dict[str, int] = {
     "file.newer": 500,
     "sign_in.wait": 429,
     "sign_in.busy": 503,
+    "identity.none": 404,
+    "identity.taken": 409,
+    "identity.only": 409,
+    "oidc.no_role": 403,
+    "oidc.no_account": 403,
+    "oidc.closed": 403,
+    "oidc.second_factor": 403,
+    "oidc.login": 409,
+    "oidc.login_taken": 409,
 }
 """Of the codes of accounts; signing in is 401 else, and what was typed is 422."""
 

@@ -55,6 +55,8 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         login="nobody",
         token="none",
         access="none",
+        provider="none",
+        identity="none",
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
@@ -74,6 +76,9 @@ def test_every_route_says_what_it_needs() -> None:
     assert {(method, path) for method, path, needs in ROUTES if needs == "nobody"} == {
         ("POST", "/api/v1/session"),
         ("GET", "/api/v1/health"),
+        ("GET", "/api/v1/session/providers"),
+        ("POST", "/api/v1/session/providers/{provider}/begin"),
+        ("POST", "/api/v1/session/providers/{provider}/finish"),
     }
     assert [path for method, path, needs in ROUTES if needs == "stop" and method == "POST"] == ["/api/v1/stop-all"]
     with pytest.raises(TypeError, match="does not say"):
