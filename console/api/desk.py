@@ -13,6 +13,8 @@ from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.api.shared import Shared
 from athanor.console.commands.decisions import Commands
+from athanor.governance.alarm_catalogue import CATALOGUE
+from athanor.governance.alarm_history import Alarms
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -36,6 +38,7 @@ class Desk:
         self.answers = Answers()
         self.watch = Watch(ledger)
         self.shared = Shared()
+        self.alarms = Alarms(ledger, CATALOGUE)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""
@@ -56,13 +59,15 @@ class Desk:
         """Whether what a path names is about a simulated instrument; what names none counts as real.
 
         Raises:
-            NotFound: there is no such campaign or experiment.
+            NotFound: there is no such campaign, experiment or alarm.
             Denied: there is no such instrument.
         """
         if "experiment_id" in named:
             return self.ledger.campaign(self.ledger.experiment(named["experiment_id"]).campaign_id).simulated
         if "campaign_id" in named:
             return self.ledger.campaign(named["campaign_id"]).simulated
+        if "alarm_id" in named:
+            return self.alarms.one(named["alarm_id"]).simulated
         if "instrument" in named:
             return self.is_simulated_at(self.place(named["instrument"]))
         return False
