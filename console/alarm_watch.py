@@ -54,7 +54,8 @@ class AlarmWatch:
     def stop(self) -> None:
         """End, and let another one look. Waits for a look that is under way, but not for long."""
         self._ended.set()
-        self._thread.join(LEAVE_S)
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE_S)
         if self._lease is not None and not self._thread.is_alive():
             with contextlib.suppress(Exception):
                 self._ledger.release_lease(self._lease)
