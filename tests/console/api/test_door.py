@@ -53,6 +53,7 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         login="nobody",
         token="none",
         access="none",
+        alarm_id=site.alarm if "{alarm_id}" in path else "",
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
