@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from athanor.console import pages
 from athanor.console.alarm_watch import AlarmWatch
-from athanor.console.api import accounts, alarms, board, campaigns, live, overview, site
+from athanor.console.api import accounts, alarms, board, campaigns, handover, live, overview, site
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
@@ -70,7 +70,8 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, board.door, overview.door, site.door, live.door, alarms.door):
+    doors = (accounts, campaigns, board, overview, site, live, alarms, handover)
+    for door in (one.door for one in doors):
         app.include_router(door)
     return app
 

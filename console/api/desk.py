@@ -15,6 +15,7 @@ from athanor.console.api.shared import Shared
 from athanor.console.commands.decisions import Commands
 from athanor.governance.alarm_catalogue import CATALOGUE
 from athanor.governance.alarm_history import Alarms
+from athanor.governance.handover import Handovers
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -39,6 +40,7 @@ class Desk:
         self.watch = Watch(ledger)
         self.shared = Shared()
         self.alarms = Alarms(ledger, CATALOGUE)
+        self.handovers = Handovers(ledger)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from athanor.console.commands.refused import Refused
 from athanor.governance.gate import GateError
+from athanor.governance.handover import StaleHandover
 from athanor.governance.people import PeopleError, SignInRefused
 from athanor.instruments.bounds import LimitViolation
 from athanor.instruments.latch import LatchError
@@ -102,6 +103,7 @@ _KNOWN: list[tuple[Any, int, str]] = [
     (Refused, 409, "refused"),
     (NotFound, 404, "not_found"),
     (StaleRevision, 409, "revision.stale"),
+    (StaleHandover, 409, "revision.stale"),
     (Duplicate, 409, "duplicate"),
     (IllegalTransition, 409, "state.changed"),
     (LedgerBusy, 503, "ledger.busy"),
