@@ -57,6 +57,8 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         access="none",
         provider="none",
         identity="none",
+        handover_id="none",
+        alarm_id=site.alarm if "{alarm_id}" in path else "",
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
