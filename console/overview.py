@@ -185,17 +185,21 @@ def outcomes_of(observation: Observation) -> dict[str, tuple[float, float | None
 
 
 def pareto(points: Sequence[Sequence[float]]) -> list[int]:
-    """Return the indices of the points no other point dominates; every coordinate is to be large."""
+    """Return the indices of the points no other point dominates, of equal ones the first; coordinates are to be large.
+
+    Points are taken from large to small, so that each is held against the front alone, whatever the number of points.
+    """
     front: list[int] = []
-    for index, point in enumerate(points):
-        dominated = any(
-            all(a >= b for a, b in zip(other, point, strict=True))
-            and any(a > b for a, b in zip(other, point, strict=True))
-            for other in points
-        )
-        if not dominated and list(point) not in [list(points[i]) for i in front]:
+    for index in sorted(range(len(points)), key=lambda i: ([-value for value in points[i]], i)):
+        point = points[index]
+        if not any(covers(points[other], point) for other in front):
             front.append(index)
-    return front
+    return sorted(front)
+
+
+def covers(point: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether a point is at least as large as another in every coordinate."""
+    return all(a >= b for a, b in zip(point, other, strict=True))
 
 
 def scores(problem: Problem, outcomes: Mapping[str, float]) -> list[float] | None:

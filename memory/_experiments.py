@@ -73,12 +73,28 @@ class Experiments(Store):
         with self._reading() as connection:
             return need(connection, Experiment, experiment_id)
 
-    def experiments(self, campaign_id: str, states: Iterable[str] | None = None) -> list[Experiment]:
-        """Return a campaign's experiments by ordinal, all or those in one of `states`."""
-        query = select(_EXPERIMENT).where(_EXPERIMENT.c.campaign_id == campaign_id)
-        if states is not None:
-            query = query.where(_EXPERIMENT.c.state.in_(list(states)))
-        return self._list(Experiment, query.order_by(_EXPERIMENT.c.ordinal))
+    def experiments(
+        self,
+        campaign_id: str,
+        states: Iterable[str] | None = None,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Experiment]:
+        """Return a campaign's experiments by ordinal, all or those in one of `states`, `limit` at most after one.
+
+        Raises:
+            NoSuchPlace: the campaign has no experiment `after`.
+        """
+        only = [] if states is None else [_EXPERIMENT.c.state.in_(list(states))]
+        within = [_EXPERIMENT.c.campaign_id == campaign_id]
+        return self._part(Experiment, within, _EXPERIMENT.c.ordinal, only=only, after=after, limit=limit)
+
+    def experiment_counts(self, campaign_id: str) -> dict[str, int]:
+        """Return how many of a campaign's experiments are in each state; states that none is in are left out."""
+        query = select(_EXPERIMENT.c.state, func.count()).where(_EXPERIMENT.c.campaign_id == campaign_id)
+        with self._reading() as connection:
+            return {str(row[0]): int(row[1]) for row in connection.execute(query.group_by(_EXPERIMENT.c.state))}
 
     def next_ordinal(self, campaign_id: str) -> int:
         """Return the ordinal that the campaign's next experiment takes, from 1."""
@@ -129,10 +145,14 @@ class Experiments(Store):
         with self._reading() as connection:
             return need(connection, Decision, decision_id)
 
-    def decisions(self, campaign_id: str) -> list[Decision]:
-        """Return a campaign's decisions in order."""
-        query = select(_DECISION).where(_DECISION.c.campaign_id == campaign_id)
-        return self._list(Decision, query.order_by(_DECISION.c.position))
+    def decisions(self, campaign_id: str, *, after: str | None = None, limit: int | None = None) -> list[Decision]:
+        """Return a campaign's decisions in order, `limit` at most after one.
+
+        Raises:
+            NoSuchPlace: the campaign has no decision `after`.
+        """
+        within = [_DECISION.c.campaign_id == campaign_id]
+        return self._part(Decision, within, _DECISION.c.position, after=after, limit=limit)
 
     def decide(
         self, experiment_id: str, revision: str, decision: Decision, replacement: Experiment | None = None

@@ -25,6 +25,7 @@ from athanor.memory.errors import (
     LedgerBusy,
     LedgerError,
     LedgerFull,
+    NoSuchPlace,
     NotFound,
     StaleRevision,
 )
@@ -100,6 +101,7 @@ def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
 
 _KNOWN: list[tuple[Any, int, str]] = [
     (Refused, 409, "refused"),
+    (NoSuchPlace, 422, "page.unknown"),
     (NotFound, 404, "not_found"),
     (StaleRevision, 409, "revision.stale"),
     (Duplicate, 409, "duplicate"),
