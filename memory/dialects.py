@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import ColumnElement, Connection, Engine, case, create_engine, event, func, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from athanor.memory import access
@@ -246,3 +246,16 @@ def search(connection: Connection, words: list[str], limit: int) -> list[tuple[s
         {"query": query, "limit": limit},
     )
     return [(str(row[0]), str(row[1])) for row in rows]
+
+
+def member(column: ColumnElement[str], path: str) -> ColumnElement[Any]:
+    """Return the value at a path of names, joined by dots, within canonical text; NULL where there is none.
+
+    Text that is not JSON, as somebody's hand leaves it, holds nothing. Only for names that need no quotes.
+    """
+    return case((func.json_valid(column) == 1, func.json_extract(column, f"$.{path}")))
+
+
+def holds(column: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a text holds another, letter by letter."""
+    return func.instr(column, part) > 0
