@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -90,11 +90,10 @@ class Experiments(Store):
         within = [_EXPERIMENT.c.campaign_id == campaign_id]
         return self._part(Experiment, within, _EXPERIMENT.c.ordinal, only=only, after=after, limit=limit)
 
-    def experiment_counts(self, campaign_id: str) -> dict[str, int]:
-        """Return how many of a campaign's experiments are in each state; states that none is in are left out."""
-        query = select(_EXPERIMENT.c.state, func.count()).where(_EXPERIMENT.c.campaign_id == campaign_id)
-        with self._reading() as connection:
-            return {str(row[0]): int(row[1]) for row in connection.execute(query.group_by(_EXPERIMENT.c.state))}
+    def these_experiments(self, ids: Collection[str]) -> list[Experiment]:
+        """Return the experiments with these ids, by campaign and ordinal; those that there are not are left out."""
+        query = select(_EXPERIMENT).where(_EXPERIMENT.c.id.in_(list(ids)))
+        return self._list(Experiment, query.order_by(_EXPERIMENT.c.campaign_id, _EXPERIMENT.c.ordinal))
 
     def next_ordinal(self, campaign_id: str) -> int:
         """Return the ordinal that the campaign's next experiment takes, from 1."""
@@ -145,14 +144,17 @@ class Experiments(Store):
         with self._reading() as connection:
             return need(connection, Decision, decision_id)
 
-    def decisions(self, campaign_id: str, *, after: str | None = None, limit: int | None = None) -> list[Decision]:
-        """Return a campaign's decisions in order, `limit` at most after one.
+    def decisions(
+        self, campaign_id: str, *, after: str | None = None, limit: int | None = None, newest_first: bool = False
+    ) -> list[Decision]:
+        """Return a campaign's decisions in order, `limit` at most after one; or from the last to the first.
 
         Raises:
             NoSuchPlace: the campaign has no decision `after`.
         """
         within = [_DECISION.c.campaign_id == campaign_id]
-        return self._part(Decision, within, _DECISION.c.position, after=after, limit=limit)
+        order = _DECISION.c.position.desc() if newest_first else _DECISION.c.position
+        return self._part(Decision, within, order, after=after, limit=limit)
 
     def decide(
         self, experiment_id: str, revision: str, decision: Decision, replacement: Experiment | None = None

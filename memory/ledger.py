@@ -132,17 +132,20 @@ class Ledger(Campaigns, Experiments, Leases, Measurements, Resources):
             raise ReadOnlyLedger(f"{self.path} was opened for reading; open it with an anchor key to sign")
         self.heads.advance(self.journal(), self._anchor)
 
-    def changes(self, campaign_id: str | None = None) -> int:
-        """Return a number that grows with every change worth showing (not when a lease is renewed). Cheap: poll it.
-
-        With the id of a campaign: with every change of that one.
-        """
-        query = select(func.max(_JOURNAL.c.position))
-        if campaign_id is not None:
-            chain = journal_module.chain_of(campaign_id)
-            query = select(func.max(_JOURNAL.c.seq)).where(_JOURNAL.c.chain == chain)
+    def changes(self) -> int:
+        """Return a number that grows with every change worth showing (not when a lease is renewed). Cheap: poll it."""
         with self._reading() as connection:
-            return int(connection.execute(query).scalar() or 0)
+            return int(connection.execute(select(func.max(_JOURNAL.c.position))).scalar() or 0)
+
+    def changed_chains(self, after: int) -> dict[str, int]:
+        """Return the chains of the journal with rows beyond the position `after`, each with its last position."""
+        query = (
+            select(_JOURNAL.c.chain, func.max(_JOURNAL.c.position))
+            .where(_JOURNAL.c.position > after)
+            .group_by(_JOURNAL.c.chain)
+        )
+        with self._reading() as connection:
+            return {str(chain): int(last) for chain, last in connection.execute(query)}
 
     def journal(self, chain: str | None = None, after: int = 0) -> list[JournalRow]:
         """Return the journal's rows beyond the position `after`, of one chain or of all, in order."""

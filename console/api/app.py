@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from athanor.console.api import accounts, audit, campaigns, live, site
+from athanor.console import pages
+from athanor.console.api import accounts, audit, board, campaigns, live, overview, site
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
@@ -36,6 +37,7 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
     app = describe(
         FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)  # those load from elsewhere
     )
+    pages.mount(app)
     app.state.desk = desk
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in (HTTPException, *KNOWN):  # what is left is answered by the threshold
@@ -51,7 +53,7 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, site.door, live.door, audit.door):
+    for door in (accounts.door, campaigns.door, board.door, overview.door, site.door, live.door, audit.door):
         app.include_router(door)
     return app
 
@@ -86,10 +88,10 @@ class Threshold:
             nonlocal is_begun
             if message["type"] == "http.response.start":
                 is_begun = True
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
-                ]
+                given = message.get("headers", [])
+                names = {name.lower() for name, _ in given}
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*given, *(pair for pair in added if pair[0] not in names)]
             await send(message)
 
         if refusal is not None:

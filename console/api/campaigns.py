@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from athanor.console import overview
 from athanor.console.api.accounts import Asked
 from athanor.console.api.door import Door, caller_of, desk_of
 from athanor.console.api.paging import After, Limit, Page, part
@@ -70,7 +71,7 @@ class CampaignOut(CampaignLine):
 
 
 class ExperimentOut(BaseModel):
-    """An experiment; `values` are in the units of its campaign's problem, `observed` is mean and standard error."""
+    """An experiment; `values` are in the units of its campaign, `predicted` is mean and sd of each outcome."""
 
     id: str
     campaign_id: str
@@ -87,12 +88,14 @@ class ExperimentOut(BaseModel):
     parent_id: str | None
     created_at: datetime
     why: dict[str, Any]
+    predicted: dict[str, Any]
 
     @classmethod
     def of(cls, experiment: Experiment) -> ExperimentOut:
         """As it is shown."""
-        fields = {name: getattr(experiment, name) for name in cls.model_fields if name != "why"}
-        return cls.model_validate({**fields, "why": experiment.candidate.get("why") or {}})
+        fields = {name: getattr(experiment, name) for name in cls.model_fields if name not in ("why", "predicted")}
+        said = {name: experiment.candidate.get(name) or {} for name in ("why", "predicted")}
+        return cls.model_validate({**fields, **said})
 
 
 class HypothesisOut(Shown):
@@ -185,14 +188,18 @@ def campaigns(
 @door.on("GET", "/campaigns/{campaign_id}", "read")
 def campaign(campaign_id: str, request: Request) -> CampaignOut:
     """Where a campaign stands."""
-    view = desk_of(request).glances.at(campaign_id)
+    return campaign_out(desk_of(request).looks.at(campaign_id))
+
+
+def campaign_out(view: overview.Overview) -> CampaignOut:
+    """A campaign as it is shown."""
     return CampaignOut(
         **CampaignLine.of(view.campaign).model_dump(),
         budget=view.budget,
         used=view.used,
         counts=dict(view.counts),
-        waiting=list(view.waiting),
-        underway=list(view.underway),
+        waiting=[experiment.id for experiment in view.waiting],
+        underway=[experiment.id for experiment in view.underway],
         best=[BestOut(experiment=b.experiment, values=dict(b.values), outcomes=dict(b.outcomes)) for b in view.best],
         trace=list(view.trace),
         elapsed_s=view.elapsed_s,

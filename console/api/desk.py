@@ -11,9 +11,10 @@ from typing import Any
 from athanor.console.api.door import Answers
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
+from athanor.console.api.shared import Shared
 from athanor.console.commands.decisions import Commands
 from athanor.console.commands.verification import Verification
-from athanor.console.glance import Glances
+from athanor.console.looks import Looks
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -36,7 +37,8 @@ class Desk:
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
         self.watch = Watch(ledger)
-        self.glances = Glances(ledger)
+        self.shared = Shared()
+        self.looks = Looks(ledger)
         self.verification = Verification(ledger.path, self.tell)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:

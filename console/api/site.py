@@ -102,14 +102,14 @@ def health() -> Health:
 def instruments(request: Request) -> list[InstrumentOut]:
     """Every instrument of the site."""
     desk = desk_of(request)
-    return [_shown(desk, place) for place in desk.places()]
+    return [shown(desk, place) for place in desk.places()]
 
 
 @door.on("GET", "/instruments/{instrument}", "read")
 def one_instrument(instrument: str, request: Request) -> InstrumentOut:
     """One instrument."""
     desk = desk_of(request)
-    return _shown(desk, desk.place(instrument))
+    return shown(desk, desk.place(instrument))
 
 
 @door.on("POST", "/instruments/{instrument}/reset-stop", "latch.reset")
@@ -147,7 +147,8 @@ async def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllO
     )
 
 
-def _shown(desk: Desk, place: InstrumentPlace) -> InstrumentOut:
+def shown(desk: Desk, place: InstrumentPlace) -> InstrumentOut:
+    """An instrument as it stands."""
     from athanor.instruments.latch import Latch
     from athanor.instruments.takeover import TakeOver
     from athanor.instruments.write_switch import WriteSwitch

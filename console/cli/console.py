@@ -60,7 +60,7 @@ def console(
     ] = None,
     ledger: context.LedgerOption = None,
 ) -> None:
-    """Serve the HTTP API of this ledger; the web pages are still to come.
+    """Serve the web pages and the HTTP API of this ledger.
 
     On this computer alone, unless it is given a certificate. Ending it stops no campaign and no instrument.
     """
@@ -94,7 +94,7 @@ def console(
     )
     sock = _bound(host, port)
     shown = f"[{host}]" if ":" in host else host
-    output.say(f"[good]✓[/] The console's API is at [name]{scheme}://{shown}:{port}/api/v1[/]. Ctrl-C ends it.")
+    output.say(f"[good]✓[/] The console is at [name]{scheme}://{shown}:{port}/[/]. Ctrl-C ends it.")
     accounts = desk.people.everybody()
     if not accounts:
         given = desk.people.add(FIRST, "Owner", "owner", context.person())

@@ -1,7 +1,8 @@
-"""A glance says what a whole look at the campaign says, after every change, and reads what is new alone."""
+"""A look again says what a first look says, after every change, and reads what is new alone."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from athanor.console import overview
-from athanor.console.glance import Glance, Glances
+from athanor.console.looks import TOLD, Looks
+from athanor.console.overview import Overview
 from athanor.memory.errors import NotFound
 from athanor.memory.ledger import Ledger
-from athanor.memory.records import Observation
+from athanor.memory.records import Experiment, Observation
 from benchmarks.large_ledger import fill
 
 
@@ -25,14 +27,20 @@ def ledger(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
     made.close()
 
 
-def same(glance: Glance, ledger: Ledger) -> None:
-    view = overview.look(ledger, ledger.campaign(glance.campaign.id))
-    for name in ("campaign", "budget", "used", "trace", "recent"):
-        assert getattr(glance, name) == getattr(view, name), name
-    assert dict(glance.counts) == {state: count for state, count in view.counts.items() if count}
-    assert glance.waiting == [item.id for item in view.waiting]
-    assert glance.underway == [item.id for item in view.underway]
-    assert list(glance.best) == list(view.best)
+def same(view: Overview, ledger: Ledger) -> None:
+    whole = overview.look(ledger, ledger.campaign(view.campaign.id))
+    for field in dataclasses.fields(Overview):
+        if field.name != "story":
+            assert getattr(view, field.name) == getattr(whole, field.name), field.name
+    assert list(view.story) == list(whole.story[-TOLD:])
+
+
+def propose(ledger: Ledger, campaign: str) -> Experiment:
+    last = ledger.experiments(campaign)[-1]
+    fields = {**last.model_dump(), "id": f"{campaign}.{last.ordinal + 1}", "ordinal": last.ordinal + 1}
+    made = Experiment.model_validate({**fields, "state": "proposed", "decision_id": None, "reason": None})
+    revision = made.expected_revision(ledger.campaign(campaign).problem_hash)
+    return ledger.add_experiment(made.model_copy(update={"revision": revision}))
 
 
 def observe(ledger: Ledger, campaign: str, experiment: int, revision: int = 2, **outcomes: float) -> None:
@@ -42,30 +50,35 @@ def observe(ledger: Ledger, campaign: str, experiment: int, revision: int = 2, *
     ledger.add_observation(Observation.model_validate({**fields, "status": "completed"}))
 
 
-def test_a_glance_is_the_whole_look(ledger: Ledger) -> None:
-    glances = Glances(ledger)
+def test_a_look_again_is_the_whole_look(ledger: Ledger) -> None:
+    looks = Looks(ledger)
     one, two = [campaign.id for campaign in ledger.campaigns()]
-    same(glances.at(one), ledger)
-    same(glances.at(two), ledger)
+    same(looks.at(one), ledger)
+    same(looks.at(two), ledger)
     ledger.add_event(one, "best", {"observations": 10**6, "best": []})
     ledger.add_event(one, "resumed", {"after": "a pause"})
-    same(glances.at(one), ledger)
-    assert glances.at(one).recent[-1] == "resumed"
+    same(looks.at(one), ledger)
+    assert looks.at(one).recent[-1] == "resumed"
     names = [objective.name for objective in overview.look(ledger, ledger.campaign(one)).problem.objectives]
     measured = [o.experiment_id for o in ledger.observations(one) if o.experiment_id]
     number = int(measured[0].rpartition(".")[2])
     for revision, mean in enumerate((1e6, -1e6, 0.0), 2):  # the best there ever was, and then it was not
         observe(ledger, one, number, revision, **dict.fromkeys(names, mean))
-        same(glances.at(one), ledger)
+        same(looks.at(one), ledger)
+    proposed = propose(ledger, one)
+    same(looks.at(one), ledger)
+    assert [item.id for item in looks.at(one).waiting] == [proposed.id]
+    ledger.set_experiment_state(proposed.id, "withdrawn")
+    same(looks.at(one), ledger)
     ledger.set_campaign_state(one, "paused", reason="a pause")
-    assert glances.at(one).campaign.state == "paused"
-    same(glances.at(two), ledger)
+    assert looks.at(one).campaign.state == "paused"
+    same(looks.at(two), ledger)
     with pytest.raises(NotFound):
-        glances.at("none")
+        looks.at("none")
 
 
 def test_what_is_known_is_not_read_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    glances = Glances(ledger)
+    looks = Looks(ledger)
     [one, two] = [campaign.id for campaign in ledger.campaigns()]
     known = len(ledger.observations(one))
     read: list[int] = []
@@ -77,16 +90,16 @@ def test_what_is_known_is_not_read_again(ledger: Ledger, monkeypatch: pytest.Mon
         return found
 
     monkeypatch.setattr(Ledger, "observations", counting)
-    threads = [threading.Thread(target=glances.at, args=(one,)) for _ in range(8)]
+    threads = [threading.Thread(target=looks.at, args=(one,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert read == [known], "of all who ask at once, one reads"
     ledger.add_event(one, "note", {})
-    glances.at(one)
+    looks.at(one)
     assert read == [known, 0]
-    few = Glances(ledger, most=1)
+    few = Looks(ledger, most=40)
     for campaign in (one, two, one):
         same(few.at(campaign), ledger)
     assert len(few._kept) == 1
