@@ -66,7 +66,7 @@ function Stopped({ answer }) {
     ${answer.running === 0 ? html`<p><strong>Nothing was running.</strong> Every instrument is latched: nothing starts until it is reset.</p>`
       : answer.confirmed ? html`<p class="good"><strong>✓ Stopped, and confirmed by every instrument that was running.</strong></p>`
       : html`<p class="trouble"><strong>✕ NOT CONFIRMED by every instrument. Go and look; use the hardware stop.</strong></p>`}
-    <ul>${answer.instruments.map((one) => html`<li key=${one.instrument}><strong>${one.instrument}</strong>: ${one.is_running ? (one.confirmed ? "✓ stopped" : "✕ not confirmed") : "was not running; latched"}${one.detail ? ` (${one.detail})` : ""}</li>`)}</ul>
+    <ul>${answer.instruments.map((one) => html`<li key=${one.name}><strong>${one.name}</strong>: ${one.is_running ? (one.confirmed ? "✓ stopped" : "✕ not confirmed") : "was not running; latched"}${one.detail ? ` (${one.detail})` : ""}</li>`)}</ul>
     <p class="quiet">${answer.notice}</p>
   </div>`;
 }

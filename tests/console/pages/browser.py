@@ -16,21 +16,28 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import argon2
 import httpx
+from ruamel.yaml import YAML
 
 from athanor.governance.people import PEOPLE, People
 from athanor.governance.rights import ROLES
+from athanor.instruments.laboratory import load
 from athanor.memory.ledger import Ledger
 from tests.console.serving import PASSWORD, free_port, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+T = TypeVar("T")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
     "--disable-gpu",
@@ -143,3 +150,37 @@ def open_console(home: Path, log: Path) -> Iterator[Console]:
             yield console
         finally:
             console.close()
+
+
+@contextlib.contextmanager
+def campaign_process(home: Path, folder: Path, *, laboratory: str = "snar-flow", **changed: Any) -> Iterator[str]:
+    """A campaign with the random planner that asks for each approval, driven by the command line; its id.
+
+    `changed` replaces fields of the campaign file.
+    """
+    found: Any = load(laboratory)
+    spec = YAML(typ="safe").load(found.campaign_file().read_text())
+    spec |= {"planner": "random", "policy": {"autonomy": "approve_each", "expires": "1 h"}, **changed}
+    spec.pop("hypotheses", None)
+    file = folder / "campaign.yaml"
+    with file.open("w") as target:
+        YAML(typ="safe").dump(spec, target)
+    said = folder / "campaign.log"
+    with said.open("w") as log:
+        command = [sys.executable, "-m", "athanor.console", "run", str(file)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        with Ledger.open(home / "ledger.db") as ledger:
+            yield until(lambda: [c.id for c in ledger.campaigns() if ledger.experiments(c.id)])[-1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(look: Callable[[], T], seconds: float = 90.0) -> T:
+    """What a look finds, once it finds something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        threading.Event().wait(0.05)
+    return found
