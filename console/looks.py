@@ -82,7 +82,8 @@ class _Kept:
                 reached = rows[-1].position
             else:
                 return self._view
-            self._found.add(ledger.observations(self._id, skip=len(self._found.observations)))
+            known = self._found.observations
+            self._found.add(ledger.observations(self._id, since=known[-1].id if known else None))
             events = ledger.events(self._id, limit=TOLD, newest_first=True)[::-1]
             events = [*ledger.events(self._id, kinds=["best"], limit=1, newest_first=True), *events]
             experiments = sorted(self._experiments.values(), key=lambda item: item.ordinal)

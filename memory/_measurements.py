@@ -152,11 +152,18 @@ class Measurements(Store):
             writer.insert(observation, observation.campaign_id, "observation")
         return observation
 
-    def observations(self, campaign_id: str, skip: int = 0) -> list[Observation]:
+    def observations(self, campaign_id: str, skip: int = 0, since: str | None = None) -> list[Observation]:
         """Return a campaign's observations in order, every revision of them, without the first `skip`.
 
-        Nothing is ever removed, so what was read before may be skipped.
+        `since`: only those beyond the one with this id. Nothing is ever removed, so what was read may be skipped.
         """
+        if since is not None:
+            place = select(_OBSERVATION.c.position).where(_OBSERVATION.c.id == since).scalar_subquery()
+            # By position, of which there is little new, and not by campaign.
+            query = select(_OBSERVATION).where(
+                _OBSERVATION.c.position > place, _OBSERVATION.c.campaign_id + "" == campaign_id
+            )
+            return self._list(Observation, query.order_by(_OBSERVATION.c.position))
         query = select(_OBSERVATION).where(_OBSERVATION.c.campaign_id == campaign_id).order_by(_OBSERVATION.c.position)
         return self._list(Observation, query.offset(skip) if skip else query)
 

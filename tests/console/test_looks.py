@@ -84,8 +84,8 @@ def test_what_is_known_is_not_read_again(ledger: Ledger, monkeypatch: pytest.Mon
     read: list[int] = []
     observations = Ledger.observations
 
-    def counting(self: Ledger, campaign_id: str, skip: int = 0) -> Any:
-        found = observations(self, campaign_id, skip)
+    def counting(self: Ledger, campaign_id: str, skip: int = 0, since: str | None = None) -> Any:
+        found = observations(self, campaign_id, skip, since)
         read.append(len(found))
         return found
 
