@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview
+from athanor.console.commands.refused import Refused
 from athanor.memory.canonical import parse
 from athanor.memory.journal import chain_of
 
@@ -37,7 +38,10 @@ class Looks:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def at(self, campaign_id: str) -> Overview:
-        """How a campaign stands, as `overview.look` says it, with the end of its story. Raises `NotFound`."""
+        """How a campaign stands, as `overview.look` says it, with the end of its story.
+
+        Raises `NotFound`, and `Refused` where its problem cannot be read.
+        """
         with self._guard:
             kept = self._kept.get(campaign_id)
         if kept is None:
@@ -60,10 +64,14 @@ class _Kept:
     def __init__(self, campaign: Campaign) -> None:
         from athanor.planners.problem import Problem
 
+        try:
+            problem = Problem.model_validate(campaign.problem)
+        except ValueError as error:
+            raise Refused(f"the problem of {campaign.id} is not one that this release can read: {error}") from error
         self._guard = threading.Lock()
         self._id = campaign.id
         self._experiments: dict[str, Any] = {}
-        self._found = overview.Found(Problem.model_validate(campaign.problem))
+        self._found = overview.Found(problem)
         self._position = 0
         self._view: Overview | None = None
         self.size = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -166,6 +166,12 @@ class Measurements(Store):
             return self._list(Observation, query.order_by(_OBSERVATION.c.position))
         query = select(_OBSERVATION).where(_OBSERVATION.c.campaign_id == campaign_id).order_by(_OBSERVATION.c.position)
         return self._list(Observation, query.offset(skip) if skip else query)
+
+    def newest_observations(self, experiments: Collection[str]) -> dict[str, Observation]:
+        """Return the newest revision of the observation of each of these experiments, by experiment."""
+        query = select(_OBSERVATION).where(_OBSERVATION.c.experiment_id.in_(list(experiments)))
+        found = self._list(Observation, query.order_by(_OBSERVATION.c.revision_number))
+        return {str(item.experiment_id): item for item in found}
 
     def add_model_call(self, call: ModelCall) -> ModelCall:
         """Add a question to a language model and what came back.
