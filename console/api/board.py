@@ -121,7 +121,7 @@ def _board(desk: Desk, campaign: Campaign) -> BoardOut:
     from athanor.console.report.build import hypothesis_cards
 
     position = desk.watch.of(campaign.id)
-    view = desk.shared.get(("look", campaign.id), position, 60.0, lambda: overview.look(desk.ledger, campaign))
+    view = desk.looks.at(campaign.id)
     drawn = desk.shared.get(
         ("pictures", campaign.id),
         position,
@@ -183,7 +183,7 @@ def _log(desk: Desk, campaign: Campaign, view: overview.Overview) -> list[tuple[
     """What happened and what people decided, in order; what a grant approves by itself is left out."""
     decided = [
         (item.created_at, f"#{(item.experiment_id or '').rpartition('.')[2]} {DECIDED[item.kind]} by {item.decided_by}")
-        for item in desk.ledger.decisions(campaign.id)
+        for item in desk.ledger.decisions(campaign.id, newest_first=True, limit=4 * RECENT)
         if item.kind in DECIDED
     ]
     return sorted([*view.story, *decided], key=lambda pair: pair[0])

@@ -16,7 +16,9 @@ from athanor.console.api.shared import Shared
 from athanor.console.commands.connecting import Connecting
 from athanor.console.commands.decisions import Commands
 from athanor.console.commands.moving import Motions
+from athanor.console.commands.verification import Verification
 from athanor.console.gauges import Gauges
+from athanor.console.looks import Looks
 from athanor.console.openid import Journeys, Provider
 from athanor.console.settings import Settings
 from athanor.governance.alarm_catalogue import CATALOGUE
@@ -55,6 +57,8 @@ class Desk:
         self.journeys = Journeys()
         self.alarms = Alarms(ledger, CATALOGUE)
         self.handovers = Handovers(ledger)
+        self.looks = Looks(ledger)
+        self.verification = Verification(ledger.path, self.tell)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

@@ -35,6 +35,7 @@ from athanor.memory.errors import (
     LedgerBusy,
     LedgerError,
     LedgerFull,
+    NoSuchPlace,
     NotFound,
     StaleRevision,
 )
@@ -122,6 +123,7 @@ def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
 _KNOWN: list[tuple[Any, int, str]] = [
     ((NoTarget, NoAmount), 422, "value.invalid"),
     (Refused, 409, "refused"),
+    (NoSuchPlace, 422, "page.unknown"),
     (NotFound, 404, "not_found"),
     (StaleRevision, 409, "revision.stale"),
     (StaleHandover, 409, "revision.stale"),

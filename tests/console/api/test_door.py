@@ -59,6 +59,7 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         identity="none",
         handover_id="none",
         alarm_id=site.alarm if "{alarm_id}" in path else "",
+        position=1,
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
@@ -93,7 +94,7 @@ def test_a_session_opens_what_its_role_may(site: Site, role: Role) -> None:
     for method, path, needs in ROUTES:
         if (method, path) == ("DELETE", "/api/v1/session"):
             continue
-        about_simulated = any(name in path for name in ("{campaign_id}", "{experiment_id}", "{instrument}"))
+        about_simulated = any(f"{{{name}}}" in path for name in ("campaign_id", "experiment_id", "instrument"))
         may = needs in OPEN or needs in scopes_of(role, simulated=about_simulated)
         answer = ask(client, method, path, site)
         if needs == "nobody":
