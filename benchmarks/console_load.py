@@ -134,7 +134,6 @@ class Load:
         port = free_port()
         self.process = self.stack.enter_context(serving(port, self.folder / "console.log"))
         self.console = Console(port)
-        self.stack.callback(self.console.close)
         for number in range(1, self.given.campaigns + 1):
             self._drive(number)
         with Ledger.open(home / "ledger.db") as ledger:
@@ -275,6 +274,7 @@ class Load:
                     ".map((e) => e.duration / 1000)"
                 )
             self.problems += self.console.faults
+            self.console.close()
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
@@ -297,9 +297,7 @@ class Load:
         say(
             f"       page data, median {statistics.median(data):.3f} s; change shown, median {statistics.median(lag):.3f} s"
         )
-        say(
-            f"       {self.approved} experiments approved in {self.seconds / 60:.1f} min, one each {EVERY_S:.0f} s wanted"
-        )
+        say(f"       {self.approved} experiments approved in {self.seconds / 60:.1f} min")
         say(f"       Stop All on everything: {self.last[0]:.2f} s, {self.last[1]} running, confirmed: {self.last[2]}")
         say(f"       memory {self.memory[0][1]:.0f} MB at first, {self.memory[-1][1]:.0f} MB at last")
         wanted = 0.8 * len(self.campaigns) * self.seconds / EVERY_S
