@@ -6,8 +6,8 @@
 
 Ten campaigns on ten simulated reactors, each with its driver, worker and controller processes, start an experiment
 every ten seconds: each is put up by its campaign and approved over HTTP. The ledger holds 10,000 experiments from
-before. 48 clients do what a page does (`console_clients`), and two pages are open in Chromium. An eleventh reactor is in
-somebody's hands; Stop All is pressed for it every five seconds while its axis moves, and once, at the end, for everything.
+before. 48 clients do what a page does (`console_clients`), and two pages are open in Chromium. An eleventh reactor is
+in somebody's hands; Stop All is pressed for it every five seconds while its axis moves, and at the end for everything.
 
 Exit status 1 unless: an answer with a page's data takes at most 0.3 s (p95), a change is shown within 1 s (p95), a stop
 is confirmed within 1 s (p99), and the console's memory grows by less than 1 MB/min after the first five minutes (or the
@@ -294,9 +294,8 @@ class Load:
             is_good &= held
             shown = "nothing measured" if value is None else f"{value:.3f} {unit}"
             say(f"{'holds' if held else 'FAILS':6} {name:28} {shown:>18}  (bound {bound} {unit}, n = {count})")
-        say(
-            f"       page data, median {statistics.median(data):.3f} s; change shown, median {statistics.median(lag):.3f} s"
-        )
+        medians = [statistics.median(values) if values else float("nan") for values in (data, lag)]
+        say(f"       medians: page data {medians[0]:.3f} s, change shown {medians[1]:.3f} s")
         say(f"       {self.approved} experiments approved in {self.seconds / 60:.1f} min")
         say(f"       Stop All on everything: {self.last[0]:.2f} s, {self.last[1]} running, confirmed: {self.last[2]}")
         say(f"       memory {self.memory[0][1]:.0f} MB at first, {self.memory[-1][1]:.0f} MB at last")
