@@ -35,6 +35,8 @@ ADDRESSES = (
     "/experiments/{a}",
     "/instruments",
     "/instruments/{a}",
+    "/instruments/{a}/reconcile",
+    "/samples",
     "/memory",
     "/alarms",
     "/handover",
