@@ -114,7 +114,7 @@ def test_who_may_not_sees_why(console: Console, browser: Browser, home: Path, tm
 
 
 def test_a_crash_is_reconciled_in_the_page(console: Console, browser: Browser, home: Path, tmp_path: Path) -> None:
-    place, slow = InstrumentPlace.of("snar-flow", home), {"time_scale": 1.0}
+    place, slow = InstrumentPlace.of("snar-flow", home), {"time_scale": 10.0}
     with campaign_process(home, tmp_path, options=slow) as campaign, closing(console.client("operator")) as client:
         one = client.get(f"/experiments/{campaign}.1").json()
         client.post(f"/experiments/{one['id']}/approve", json={"revision": one["revision"]}).raise_for_status()
