@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from athanor.console import pages
+from athanor.console.alarm_watch import AlarmWatch
 from athanor.console.api import (
     accounts,
+    alarms,
+    audit,
     board,
     campaigns,
+    handover,
     instruments,
     live,
+    memory,
+    oidc,
     overview,
     reconcile,
     resources,
@@ -25,6 +33,23 @@ from athanor.console.api import (
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
+TOPICS = (
+    accounts,
+    alarms,
+    audit,
+    board,
+    campaigns,
+    handover,
+    instruments,
+    live,
+    memory,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 LARGEST_BODY = 1 << 20
 HEADERS = {
     "Cache-Control": "no-store",
@@ -46,7 +71,9 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
         hosts: the `Host` headers under which it answers, with their ports, such as `127.0.0.1:8765`.
     """
     app = describe(
-        FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)  # those load from elsewhere
+        FastAPI(  # the documentation's pages load from elsewhere
+            openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=_watching
+        )
     )
     pages.mount(app)
     app.state.desk = desk
@@ -57,6 +84,18 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
     return app
 
 
+@asynccontextmanager
+async def _watching(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on for as long as the console serves."""
+    desk: Desk = app.state.desk
+    watch = AlarmWatch(desk, desk.alarms)
+    watch.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(watch.stop)
+
+
 def describe(app: FastAPI) -> FastAPI:
     """Give an application the routes and what is said of them."""
     app.title, app.version = "Athanor", "1"
@@ -64,8 +103,7 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    topics = (accounts, campaigns, board, overview, site, instruments, reconcile, resources, station, live)
-    for topic in topics:
+    for topic in TOPICS:
         app.include_router(topic.door)
     return app
 

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FRESH_S = 0.5
 RECENT = 60
 REPORT_S = 120.0
-_writing = threading.Lock()
+WRITING = threading.Lock()
 
 
 class ParameterOut(BaseModel):
@@ -121,7 +121,7 @@ def _board(desk: Desk, campaign: Campaign) -> BoardOut:
     from athanor.console.report.build import hypothesis_cards
 
     position = desk.watch.of(campaign.id)
-    view = desk.shared.get(("look", campaign.id), position, 60.0, lambda: overview.look(desk.ledger, campaign))
+    view = desk.looks.at(campaign.id)
     drawn = desk.shared.get(
         ("pictures", campaign.id),
         position,
@@ -183,7 +183,7 @@ def _log(desk: Desk, campaign: Campaign, view: overview.Overview) -> list[tuple[
     """What happened and what people decided, in order; what a grant approves by itself is left out."""
     decided = [
         (item.created_at, f"#{(item.experiment_id or '').rpartition('.')[2]} {DECIDED[item.kind]} by {item.decided_by}")
-        for item in desk.ledger.decisions(campaign.id)
+        for item in desk.ledger.decisions(campaign.id, newest_first=True, limit=4 * RECENT)
         if item.kind in DECIDED
     ]
     return sorted([*view.story, *decided], key=lambda pair: pair[0])
@@ -240,8 +240,8 @@ def report(campaign_id: str, request: Request) -> Response:
     """The report, as one HTML file to keep; written in a process of its own, which takes some seconds."""
     desk = desk_of(request)
     campaign = desk.ledger.campaign(campaign_id)
-    if not _writing.acquire(blocking=False):
-        raise Denied(503, "report.busy", "another report is being written", "try again in a moment", wait_s=5.0)
+    if not WRITING.acquire(blocking=False):
+        raise Denied(429, "report.busy", "another report is being written", "try again in a moment", wait_s=5.0)
     try:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "report.html"
@@ -256,6 +256,6 @@ def report(campaign_id: str, request: Request) -> Response:
     except subprocess.TimeoutExpired:
         raise Denied(503, "report.slow", f"the report took more than {REPORT_S:.0f} s", "athanor report") from None
     finally:
-        _writing.release()
+        WRITING.release()
     headers = {"Content-Disposition": f'attachment; filename="{campaign.id}.html"'}
     return Response(body, media_type="text/html; charset=utf-8", headers=headers)

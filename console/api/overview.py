@@ -127,9 +127,7 @@ def _read(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[Waiting
     from athanor.console.cli import asking, context
     from athanor.console.commands.decisions import is_driven
 
-    view = desk.shared.get(
-        ("look", campaign.id), desk.watch.of(campaign.id), 60.0, lambda: overview.look(desk.ledger, campaign)
-    )
+    view = desk.looks.at(campaign.id)
     line = CampaignLine.of(campaign).model_dump()
     about = {name: line[name] for name in ("instrument", "simulated")}
     about |= {"campaign_id": campaign.id, "campaign": campaign.name}

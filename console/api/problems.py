@@ -18,6 +18,7 @@ from athanor.console.commands.moving import NoTarget
 from athanor.console.commands.refused import Refused
 from athanor.console.commands.resources import NoAmount
 from athanor.governance.gate import GateError
+from athanor.governance.handover import StaleHandover
 from athanor.governance.people import PeopleError, SignInRefused
 from athanor.instruments.bounds import LimitViolation
 from athanor.instruments.laboratory import InstrumentUnavailable
@@ -34,6 +35,7 @@ from athanor.memory.errors import (
     LedgerBusy,
     LedgerError,
     LedgerFull,
+    NoSuchPlace,
     NotFound,
     StaleRevision,
 )
@@ -71,6 +73,15 @@ STATUS: dict[str, int] = {
     "file.newer": 500,
     "sign_in.wait": 429,
     "sign_in.busy": 503,
+    "identity.none": 404,
+    "identity.taken": 409,
+    "identity.only": 409,
+    "oidc.no_role": 403,
+    "oidc.no_account": 403,
+    "oidc.closed": 403,
+    "oidc.second_factor": 403,
+    "oidc.login": 409,
+    "oidc.login_taken": 409,
 }
 """Of the codes of accounts; signing in is 401 else, and what was typed is 422."""
 
@@ -112,8 +123,10 @@ def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
 _KNOWN: list[tuple[Any, int, str]] = [
     ((NoTarget, NoAmount), 422, "value.invalid"),
     (Refused, 409, "refused"),
+    (NoSuchPlace, 422, "page.unknown"),
     (NotFound, 404, "not_found"),
     (StaleRevision, 409, "revision.stale"),
+    (StaleHandover, 409, "revision.stale"),
     (Duplicate, 409, "duplicate"),
     (IllegalTransition, 409, "state.changed"),
     (LedgerBusy, 503, "ledger.busy"),

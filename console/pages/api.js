@@ -17,6 +17,7 @@ export class Problem extends Error {
   }
 }
 
+const isSignedOut = (problem) => problem.status === 401 && (problem.code.startsWith("session.") || problem.code === "sign_in.needed");
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 let csrf = null;
@@ -62,7 +63,7 @@ export async function ask(method, path, body, { quiet = false } = {}) {
       if (problem.status === 0 && method !== "GET") {
         throw new Problem(0, { code: "connection", detail: "No answer came: nobody knows whether this was done.", remedy: "Look before you try again." });
       }
-      if (problem.status === 401 && !quiet) signedOut.forEach((listener) => listener(problem));
+      if (isSignedOut(problem) && !quiet) signedOut.forEach((listener) => listener(problem));
       throw problem;
     }
   }

@@ -108,7 +108,10 @@ def progress_chart(progress: Progress) -> Markup:
     if progress.reference is not None:
         place = y(progress.reference)
         parts.append(tag("line", x1=x.start, x2=x.end, y1=place, y2=place, class_="reference"))
-    line = [(x(i), y(v)) for i, v in enumerate(progress.campaign, 1) if v is not None]
+    curve = [(i, v) for i, v in enumerate(progress.campaign, 1) if v is not None]
+    # Where nothing changes the staircase needs no steps.
+    steps = [pair for k, pair in enumerate(curve) if k in (0, len(curve) - 1) or pair[1] != curve[k - 1][1]]
+    line = [(x(i), y(v)) for i, v in steps]
     parts.append(path(stairs(line), "campaign"))
     floor = y.start - 6
     for index, value in enumerate(progress.campaign, 1):
@@ -179,7 +182,8 @@ def front_chart(
         reference: the values from which on nothing counts, where the problem gives them.
     """
     width, height = 880, 380
-    inside = [p for p in points if p[2] or _is_near(p, points, axes, reference)]
+    front = [p for p in points if p[2]]
+    inside = [p for p in points if p[2] or _is_near(p, front, axes, reference)]
     xs = [p[0] for p in inside] + ([reference[0]] if reference[0] is not None else [])
     ys = [p[1] for p in inside] + ([reference[1]] if reference[1] is not None else [])
     x = Scale(*padded(xs), 62, width - 24)
@@ -187,7 +191,6 @@ def front_chart(
     (x_label, x_up), (y_label, y_up) = axes
     arrow_x, arrow_y = ("→ better" if x_up else "← better"), ("↑ better" if y_up else "↓ better")
     parts: list[Child] = [frame(x, y, f"{x_label}   {arrow_x}", f"{y_label}   {arrow_y}")]
-    front = [p for p in points if p[2]]
     if reference[0] is not None and reference[1] is not None:
         corner = (x(reference[0]), y(reference[1]))
         if front:
@@ -219,12 +222,11 @@ def front_chart(
 
 def _is_near(
     point: tuple[float, float, bool, str],
-    points: Sequence[tuple[float, float, bool, str]],
+    front: Sequence[tuple[float, float, bool, str]],
     axes: tuple[tuple[str, bool], tuple[str, bool]],
     reference: tuple[float | None, float | None],
 ) -> bool:
     """Whether a point is not much worse than the reference: what lies far out would squeeze the rest together."""
-    front = [p for p in points if p[2]]
     columns = ((point[0], [p[0] for p in front]), (point[1], [p[1] for p in front]))
     for (value, values), limit, (_, is_up) in zip(columns, reference, axes, strict=True):
         if limit is None:

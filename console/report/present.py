@@ -56,18 +56,21 @@ def _mark(item: Experiment) -> str:
 
 
 def front(view: Overview) -> Markup:
-    """Two objectives against each other; nothing where there are not two, or nothing was measured."""
+    """Two objectives against each other; nothing where there are not two, or nothing was measured.
+
+    Of many experiments, the newest `MOST`, and the best.
+    """
     if len(view.problem.objectives) != 2:
         return Markup("")
     first, second = view.problem.objectives
     held = {(tuple(sorted(item.values.items()))) for item in view.best}
     points, errors = [], {}
-    for item in view.experiments:
+    for index, item in enumerate(view.experiments):
         seen = view.observed.get(item.id, {})
-        if first.name not in seen or second.name not in seen:
+        is_best = tuple(sorted(item.values.items())) in held
+        if first.name not in seen or second.name not in seen or (not is_best and index < len(view.experiments) - MOST):
             continue
         label = item.id.rpartition(".")[2]
-        is_best = tuple(sorted(item.values.items())) in held
         points.append((seen[first.name][0], seen[second.name][0], is_best, label))
         errors[label] = (seen[first.name][1], seen[second.name][1])
     if not points:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from athanor.agents.spec import parse
 from athanor.console.api.app import create_app
 from athanor.console.api.desk import Desk
 from athanor.console.api.door import CSRF
+from athanor.console.api.limits import RATES, Limits, Rate
+from athanor.governance.alarm_catalogue import WRITES_OFF
+from athanor.governance.alarms import Condition
 from athanor.governance.rights import ROLES
 from athanor.instruments.config import Config
 from athanor.instruments.laboratory import load
@@ -35,6 +39,8 @@ class Site:
         self.desk = Desk(self.ledger, home)
         self.now = 1_800_000_000.0
         self.desk.people._clock = lambda: self.now
+        # The tests ask more in a second than people do in an hour.
+        self.desk.limits = Limits(dict.fromkeys(RATES, Rate(1e6, 1e6)))
         self.app = create_app(self.desk, [HOST])
         found: Any = load("snar-flow")
         self.campaign: str = open_campaign(parse(found.campaign_file().read_text()), self.ledger)
@@ -53,6 +59,15 @@ class Site:
                     " VALUES (?, ?, ?, 1, ?, ?, 0)",
                     (role, role.title(), role, self.now, hashed),
                 )
+
+    @cached_property
+    def alarm(self) -> str:
+        """An alarm of the simulated instrument, raised when it is first asked for."""
+        raised = self.desk.alarms.raise_(
+            Condition(WRITES_OFF, "snar-flow", "new tubing", instrument="snar-flow", simulated=True)
+        )
+        assert raised is not None
+        return raised.id
 
     def propose(self) -> Experiment:
         return self.propose_at(POINT)
