@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from athanor.instruments.takeover import TakeOver
 from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace
-from tests.console.pages.browser import Console, campaign_process, until
+from tests.console.pages.browser import Console, accessible, campaign_process, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -185,3 +185,35 @@ def test_samples_and_stock(console: Console, browser: Browser) -> None:
     expect(stock).to_contain_text("low")
     page.get_by_role("button", name="ethanol", exact=True).click()
     expect(page.get_by_role("dialog")).to_contain_text("set by scientist: spilt; then 40 mL")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_they_are_accessible_and_fit_a_tablet(
+    console: Console, browser: Browser, home: Path, tmp_path: Path, dark: bool
+) -> None:
+    with campaign_process(home, tmp_path), closing(console.client("operator")) as client:
+        client.post("/samples", json={"label": "w1", "location": "shelf"}).raise_for_status()
+        client.post("/stock", json={"name": "salt", "amount": 5.0, "unit": "g", "low": 9.0}).raise_for_status()
+        client.post("/instruments/snar-flow/writes", json={"on": False, "reason": "leak"}).raise_for_status()
+        client.post("/instruments/snar-flow/take-over", json={"reason": "new tubing"}).raise_for_status()
+        page = console.page(browser, "operator", dark=dark, width=768, height=1024)
+        for address, heading in (
+            ("/instruments", "snar-flow"),
+            ("/instruments/snar-flow", "What it can do"),
+            ("/instruments/snar-flow/reconcile", "1. Take in what is known"),
+            ("/samples", "Consumables"),
+        ):
+            page.goto(console.url(address))
+            expect(page.get_by_role("heading", name=heading)).to_be_visible()
+            if address == "/instruments/snar-flow":
+                expect(page.get_by_role("table", name="Axes").get_by_role("img").first).to_be_visible(timeout=BUSY_MS)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 768, f"{address} is {width} wide"
+            accessible(page)
+        page.goto(console.url("/instruments/snar-flow"))
+        for name in ("Renew …", "Hand back …", "Turn writes on …", "Move temperature by hand"):
+            page.get_by_role("button", name=name).click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            accessible(page)
+            page.keyboard.press("Escape")
+            expect(page.get_by_role("button", name=name)).to_be_focused()
