@@ -26,7 +26,18 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-cache",
 }
-ADDRESSES = ("/", "/sign-in", "/account", "/campaigns/{a}", "/experiments/{a}", "/people")
+ADDRESSES = (
+    "/",
+    "/sign-in",
+    "/account",
+    "/campaigns/{a}",
+    "/experiments/{a}",
+    "/instruments",
+    "/instruments/{a}",
+    "/instruments/{a}/reconcile",
+    "/samples",
+    "/people",
+)
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

@@ -5,8 +5,11 @@ import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from
 import { Account } from "./account.js";
 import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
+import { InstrumentPage, Instruments } from "./instruments.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
+import { ReconcilePage } from "./reconcile.js";
+import { Resources } from "./resources.js";
 import { SignIn } from "./sign_in.js";
 
 // [address, page, name in the menu, what one needs to see it in the menu]
@@ -14,6 +17,10 @@ const ROUTES = [
   ["/", Overview, "Overview", "read"],
   ["/campaigns/:id", CampaignPage],
   ["/experiments/:id", DecisionPage],
+  ["/instruments", Instruments, "Instruments", "read"],
+  ["/instruments/:name", InstrumentPage],
+  ["/instruments/:name/reconcile", ReconcilePage],
+  ["/samples", Resources, "Samples", "read"],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
 ];

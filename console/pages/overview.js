@@ -65,7 +65,7 @@ function Instruments({ instruments }) {
     ${!instruments.length && html`<div class="panel"><p class="empty">No instrument has run here yet.</p></div>`}
     ${instruments.map((one) => html`<article class="panel ${one.latch.engaged || one.trouble ? "bad" : one.taken_over_by ? "ask" : ""}" key=${one.name}>
       <div class="head"><h3><${To} to=${`/instruments/${encodeURIComponent(one.name)}`}>${one.name}<//></h3>
-      <span>${one.latch.engaged ? html`<${State} of="stopped">Stop All is latched<//>` : one.taken_over_by ? html`<${State} tone="ask" sign="✋">by hand<//>` : html`<${State} tone="good" sign="●">free to run<//>`}${one.simulated && html` <${State}>simulated<//>`}</span></div>
+      <span>${one.latch.engaged ? html`<${State} of="stopped">Stop All is latched<//>` : one.taken_over_by ? html`<${State} tone="ask" sign="☞">by hand<//>` : html`<${State} tone="good" sign="●">free to run<//>`}${one.simulated && html` <${State}>simulated<//>`}</span></div>
       ${one.latch.engaged && html`<p class="bad">${one.latch.reason || "no reason given"}, by ${one.latch.by || "somebody"}, <${Ago} at=${one.latch.at} /></p>`}
       ${one.taken_over_by && html`<p>In the hands of <strong>${one.taken_over_by}</strong>.</p>`}
       ${!one.writes && html`<p class="bad">✕ Writes are off${one.writes_reason ? `: ${one.writes_reason}` : ""}</p>`}

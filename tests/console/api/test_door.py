@@ -98,7 +98,9 @@ def test_a_session_opens_what_its_role_may(site: Site, role: Role) -> None:
     for method, path, needs in ROUTES:
         if (method, path) == ("DELETE", "/api/v1/session"):
             continue
-        about_simulated = any(f"{{{name}}}" in path for name in ("campaign_id", "experiment_id", "instrument"))
+        about_simulated = any(
+            f"{{{name}}}" in path for name in ("campaign_id", "experiment_id", "instrument", "alarm_id")
+        )
         may = needs in OPEN or needs in scopes_of(role, simulated=about_simulated)
         answer = ask(client, method, path, site)
         if needs == "nobody":
