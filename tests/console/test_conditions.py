@@ -198,7 +198,7 @@ def test_data_that_was_set_aside(scene: Scene) -> None:
     for kind in ("damaged", "foreign"):
         (spooled / f"{kind}.jsonl").write_text("{")
         set_aside(scene.place, spooled / f"{kind}.jsonl", kind, "half a line", None, None)  # type: ignore[arg-type]
-    assert scene.found() == {names.SPOOL_ASIDE: "reactor: 1 files; the last is damaged.jsonl: half a line"}
+    assert scene.found() == {names.SPOOL_ASIDE: "reactor: 1 set aside; the last is damaged.jsonl: half a line"}
 
 
 def test_a_campaign_whose_process_is_gone(scene: Scene) -> None:
