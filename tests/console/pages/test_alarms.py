@@ -42,7 +42,7 @@ def test_alarms_come_are_answered_and_hidden(console: Console, browser: Browser,
         until(lambda: [alarm.id for alarm in alarms.all()] == [STOP])
         expect(group).to_contain_text("every approval from before is void")
         expect(group).to_contain_text("release the latch with a reason")
-        expect(group).to_contain_text("reactor: smoke, by ada")
+        expect(group).to_contain_text("smoke, by ada")
         expect(group).to_contain_text("left to respond")
 
         # Acknowledged with the keyboard alone; the focus goes on with what is left.
