@@ -3,9 +3,11 @@ import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./p
 import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useLine, whoAmI } from "./api.js";
 import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
+import { Alarms } from "./alarms.js";
 import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
 import { InstrumentPage, Instruments } from "./instruments.js";
+import { HandoverPage, Handovers } from "./handover.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
 import { ReconcilePage } from "./reconcile.js";
@@ -21,6 +23,9 @@ const ROUTES = [
   ["/instruments/:name", InstrumentPage],
   ["/instruments/:name/reconcile", ReconcilePage],
   ["/samples", Resources, "Samples", "read"],
+  ["/alarms", Alarms, "Alarms", "read"],
+  ["/handover", Handovers, "Handover", "read"],
+  ["/handover/:id", HandoverPage],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
 ];

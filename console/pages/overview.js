@@ -1,5 +1,6 @@
 // The site at one look: what waits for me first, then campaigns and instruments.
 import { html } from "./preact.js";
+import { AlarmStrip } from "./alarms.js";
 import { useData } from "./api.js";
 import { Ago, count, Loaded, may, Meter, Spark, State, To, useTitle } from "./parts.js";
 
@@ -12,7 +13,7 @@ const KINDS = {
 export function Overview({ me }) {
   useTitle("Overview");
   const site = useData("/overview", { every: 5000 });
-  return html`<h1>Overview</h1><${Loaded} from=${site} what="the site">${(data) => html`
+  return html`<h1>Overview</h1><${AlarmStrip} /><${Loaded} from=${site} what="the site">${(data) => html`
     <${Waiting} waiting=${data.waiting} me=${me} />
     <div class="grid2">
       <${Campaigns} data=${data} me=${me} />
