@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from athanor.console.api import accounts, campaigns, live, oidc, site
+from athanor.console.api import accounts, campaigns, live, notifications, oidc, site
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
@@ -51,7 +51,7 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, site.door, live.door, oidc.door):
+    for door in (accounts.door, campaigns.door, site.door, live.door, notifications.door, oidc.door):
         app.include_router(door)
     return app
 

@@ -13,6 +13,7 @@ from athanor.console.api.limits import Limits, Rate
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.commands.decisions import Commands
+from athanor.console.notify.board import Board
 from athanor.console.openid import Journeys, Provider
 from athanor.console.settings import Settings
 from athanor.governance.people import PEOPLE, Caller, People
@@ -42,6 +43,7 @@ class Desk:
         self.limits = Limits({kind: Rate(r.burst, r.per_second) for kind, r in self.settings.limits.items()})
         self.providers = {one.name: Provider(one) for one in self.settings.sign_in.providers}
         self.journeys = Journeys()
+        self.notices = Board(ledger)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

@@ -75,6 +75,7 @@ def console(
     from athanor.console import settings
     from athanor.console.api.app import create_app
     from athanor.console.api.desk import Desk
+    from athanor.console.notify.notifier import Notifier
     from athanor.memory import places
 
     found = settings.load(places.home())
@@ -103,10 +104,14 @@ def console(
         output.say(f"  Sign in as [name]{FIRST}[/] with the password  [name]{given}[/]  (shown this once)")
     elif not any(person.role == "owner" and person.is_active for person in accounts):
         output.say("  No account is an owner's. To make one so:  [command]athanor people role LOGIN owner[/]")
+    notifier = Notifier(opened, desk.people, found.notifications, desk.places, desk.notices)
+    if found.notifications.rules:
+        notifier.start()
     try:
         server.Server(config).run(sockets=[sock])
     finally:
         sock.close()
+        notifier.stop()
         opened.close()
 
 

@@ -54,6 +54,7 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         access="none",
         provider="none",
         identity="none",
+        notification="none",
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
