@@ -28,7 +28,7 @@ class Merit:
 
     def add(self, outcomes: Mapping[str, float]) -> float | None:
         """Take one point in (empty: it failed) and return the merit so far, None before the first that counts."""
-        from athanor.console.overview import pareto, scores
+        from athanor.console.overview import covers, scores
 
         point = scores(self.problem, outcomes)
         if len(self.problem.objectives) == 1:
@@ -41,8 +41,9 @@ class Merit:
             return self.value
         if self._reference is None:
             self._reference = list(point)
-        self._points.append(point)
-        self._points = [self._points[index] for index in pareto(self._points)]
+        if any(covers(known, point) for known in self._points):
+            return self.value  # it adds nothing
+        self._points = [known for known in self._points if not covers(point, known)] + [point]
         self.value = hypervolume(self._points, self._reference)
         return self.value
 
@@ -57,9 +58,21 @@ def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -
         return 0.0
     if len(reference) == 1:
         return max(point[0] for point in inside) - reference[0]
+    if len(reference) == 2:
+        return _area(inside, reference)
     total = 0.0
     levels = sorted({point[-1] for point in inside}, reverse=True)
     for upper, lower in zip(levels, [*levels[1:], reference[-1]], strict=True):
         slab = [point[:-1] for point in inside if point[-1] >= upper]
         total += (upper - lower) * hypervolume(slab, reference[:-1])
+    return total
+
+
+def _area(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The same in two dimensions, by one walk along the first coordinate."""
+    total, height = 0.0, reference[1]
+    for x, y in sorted(map(tuple, points), reverse=True):
+        if y > height:
+            total += (x - reference[0]) * (y - height)
+            height = y
     return total

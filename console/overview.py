@@ -69,13 +69,19 @@ class Overview:
     deadline_s: float | None
     cost: float | None
     tokens: int
-    recent: Sequence[str]
+    story: Sequence[tuple[datetime, str]]
+    """What happened and when, in order."""
     by_hand: Sequence[Observation] = ()
     """What people measured beside the loop: it used no budget."""
     stocks: Sequence[Level] = ()
     """How the consumables stand that this campaign uses."""
     references: Sequence[str] = ()
     """How the charts of its reference measurements stand, a line for each."""
+
+    @property
+    def recent(self) -> list[str]:
+        """What happened last, as short lines."""
+        return [text for _, text in self.story[-4:]]
 
     @property
     def low(self) -> list[str]:
@@ -100,16 +106,39 @@ class Overview:
 
 
 def look(ledger: Ledger, campaign: Campaign) -> Overview:
-    """Read the present state of a campaign from its ledger."""
-    from athanor.agents.byhand import is_by_hand
+    """Read the present state of a campaign from its ledger. Who looks again and again has `athanor.console.looks`."""
     from athanor.planners.problem import Problem
 
     problem = Problem.model_validate(campaign.problem)
-    experiments = ledger.experiments(campaign.id)
-    observations = ledger.observations(campaign.id)
+    found = Found(problem)
+    found.add(ledger.observations(campaign.id))
+    return view_of(ledger, campaign, ledger.experiments(campaign.id), found, ledger.events(campaign.id))
+
+
+def view_of(
+    ledger: Ledger,
+    campaign: Campaign,
+    experiments: Sequence[Experiment],
+    found: Found,
+    events: Sequence[Event],
+    most_told: int | None = None,
+) -> Overview:
+    """Put together what was read of a campaign, and read the rest, which is little.
+
+    Args:
+        ledger: where it is.
+        campaign: as it stands.
+        experiments: all of them, in order.
+        found: all of its observations.
+        events: all of them in order; where `most_told` is given, the last of them are enough.
+        most_told: of what happened, only the last so many lines.
+    """
+    problem = found.problem
     calls = ledger.model_calls(campaign.id)
     hypotheses, registrations = ledger.hypotheses(campaign.id), ledger.registrations(campaign.id)
-    evidence, events = ledger.evidence(campaign=campaign.id), ledger.events(campaign.id)
+    evidence = ledger.evidence(campaign=campaign.id)
+    told = found.latest if most_told is None else found.latest[-most_told:]
+    story = happenings(problem, told, hypotheses, registrations, evidence, events)
     counts: Counter[str] = Counter(item.state for item in experiments)
     budget = campaign.spec.get("budget", {})
     wall_time = budget.get("wall_time")
@@ -120,14 +149,10 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
         budget=int(budget.get("experiments", 0)),
         used=sum(counts[state] for state in SPENT),
         counts=counts,
-        best=noted_best(events, len(observations)) or best(problem, observations),
-        trace=trace(problem, observations),
+        best=noted_best(events, len(found.observations)) or found.best(),
+        trace=list(found.trace),
         experiments=experiments,
-        observed={
-            item.experiment_id: outcomes_of(item)
-            for item in latest(observations)
-            if item.experiment_id is not None and item.outcomes
-        },
+        observed=dict(found.observed),
         hypotheses=hypothesis_lines(hypotheses, registrations, evidence),
         waiting=[item for item in experiments if item.state in WAITING_FOR_PERSON],
         underway=[item for item in experiments if item.state in ("approved", "dispatched", "running")],
@@ -135,14 +160,106 @@ def look(ledger: Ledger, campaign: Campaign) -> Overview:
         deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
         cost=sum(costs) if costs else None,
         tokens=sum(call.tokens_in + call.tokens_out for call in calls),
-        recent=[
-            text
-            for _, text in happenings(problem, latest(observations), hypotheses, registrations, evidence, events)[-4:]
-        ],
-        by_hand=[item for item in observations if is_by_hand(item)],
-        references=_references(ledger, campaign, experiments, observations),
-        stocks=ledger.levels(list(campaign.spec.get("consumables") or {})),
+        story=story if most_told is None else story[-most_told:],
+        by_hand=list(found.by_hand),
+        references=_references(ledger, campaign, experiments, found.observations),
+        stocks=stocks(ledger, campaign),
     )
+
+
+def stocks(ledger: Ledger, campaign: Campaign) -> list[Level]:
+    """Return how the consumables stand that a campaign uses."""
+    names = list(campaign.spec.get("consumables") or {})
+    return ledger.levels(names) if names else []
+
+
+class Found:
+    """What was measured in a campaign, taken in as it comes: the best so far, and how it came to be.
+
+    Attributes:
+        observations: every revision, in order.
+        latest: the newest revision of each, in the order in which they were first made.
+        observed: mean and standard error of each outcome, by experiment.
+        trace: the merit after each measurement, larger is better.
+        by_hand: what people measured beside the loop.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.observations: list[Observation] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        from athanor.console.merit import Merit
+
+        self._merit = Merit(self.problem)
+        self._known: set[str] = set()
+        self._front: list[tuple[list[float], Best]] = []
+        self.latest: list[Observation] = []
+        self.observed: dict[str, Mapping[str, tuple[float, float | None]]] = {}
+        self.trace: list[float] = []
+        self.by_hand: list[Observation] = []
+
+    def add(self, observations: Sequence[Observation]) -> None:
+        """Take in what came since."""
+        self.observations += observations
+        keys = [item.experiment_id or item.id for item in observations]
+        if len(set(keys)) < len(keys) or not self._known.isdisjoint(keys):
+            self._begin()  # one was reduced anew, which changes what came after it
+            observations = latest(self.observations)
+            keys = [item.experiment_id or item.id for item in observations]
+        self._known.update(keys)
+        for item in observations:
+            self._take(item)
+
+    def best(self) -> list[Best]:
+        """Return the best feasible measured point, or the measured Pareto set ordered by the first objective."""
+        return [found for _, found in sorted(self._front, key=lambda pair: -pair[0][0])]
+
+    def _take(self, item: Observation) -> None:
+        from athanor.agents.byhand import is_by_hand
+
+        self.latest.append(item)
+        if is_by_hand(item):
+            self.by_hand.append(item)
+        if item.experiment_id is not None and item.outcomes:
+            self.observed[item.experiment_id] = outcomes_of(item)
+        outcomes = outcomes_of(item) if is_measured(item) else {}
+        means = {name: mean for name, (mean, _) in outcomes.items()}
+        value = self._merit.add(means)
+        if value is not None:
+            self.trace.append(value)
+        scored = scores(self.problem, means)
+        if scored is None or any(covers(known, scored) for known, _ in self._front):
+            return
+        kept = [pair for pair in self._front if not covers(scored, pair[0])]
+        self._front = [*kept, (scored, Best(item.experiment_id, item.values, outcomes))]
+
+
+def best_text(view: Overview) -> str:
+    """Write the best found so far in one line: the value, or the size and ends of the Pareto set."""
+    if not view.best:
+        return wording.MISSING
+    names = [objective.name for objective in view.problem.objectives]
+    if len(names) == 1:
+        mean, sem = view.best[0].outcomes[names[0]]
+        return f"{names[0]} {wording.measured(mean, sem, view.problem.unit(names[0]))}"
+    ends = []
+    for objective in view.problem.objectives:
+        top = max(view.best, key=lambda item: objective.score(item.outcomes[objective.name][0]))
+        ends.append(f"{objective.name} {wording.number(top.outcomes[objective.name][0])}")
+    return f"{wording.count(len(view.best), 'trade-off')}: " + " … ".join(ends)
+
+
+def why(item: Experiment) -> str:
+    """Say in a sentence why an experiment was put up."""
+    reason: Any = item.candidate.get("why")
+    if isinstance(reason, dict):
+        text = str(reason.get("detail") or reason.get("method") or "")
+        return f"{text} (fallback: {reason['fallback']})" if reason.get("fallback") else text
+    if reason:
+        return str(reason)
+    return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
 
 
 def low_text(level: Level) -> str:
@@ -185,17 +302,21 @@ def outcomes_of(observation: Observation) -> dict[str, tuple[float, float | None
 
 
 def pareto(points: Sequence[Sequence[float]]) -> list[int]:
-    """Return the indices of the points no other point dominates; every coordinate is to be large."""
+    """Return the indices of the points no other point dominates, of equal ones the first; coordinates are to be large.
+
+    Points are taken from large to small, so that each is held against the front alone, whatever the number of points.
+    """
     front: list[int] = []
-    for index, point in enumerate(points):
-        dominated = any(
-            all(a >= b for a, b in zip(other, point, strict=True))
-            and any(a > b for a, b in zip(other, point, strict=True))
-            for other in points
-        )
-        if not dominated and list(point) not in [list(points[i]) for i in front]:
+    for index in sorted(range(len(points)), key=lambda i: ([-value for value in points[i]], i)):
+        point = points[index]
+        if not any(covers(points[other], point) for other in front):
             front.append(index)
-    return front
+    return sorted(front)
+
+
+def covers(point: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether a point is at least as large as another in every coordinate."""
+    return all(a >= b for a, b in zip(point, other, strict=True))
 
 
 def scores(problem: Problem, outcomes: Mapping[str, float]) -> list[float] | None:
@@ -211,18 +332,9 @@ def scores(problem: Problem, outcomes: Mapping[str, float]) -> list[float] | Non
 
 def best(problem: Problem, observations: Iterable[Observation]) -> list[Best]:
     """Return the best feasible measured point, or the measured Pareto set ordered by the first objective."""
-    candidates: list[tuple[list[float], Best]] = []
-    for item in latest(observations):
-        outcomes = outcomes_of(item) if is_measured(item) else {}
-        scored = scores(problem, {name: mean for name, (mean, _) in outcomes.items()})
-        if scored is not None:
-            candidates.append((scored, Best(item.experiment_id, item.values, outcomes)))
-    if not candidates:
-        return []
-    if len(problem.objectives) == 1:
-        return [max(candidates, key=lambda pair: pair[0][0])[1]]
-    front = [candidates[index] for index in pareto([scored for scored, _ in candidates])]
-    return [item for _, item in sorted(front, key=lambda pair: -pair[0][0])]
+    found = Found(problem)
+    found.add(list(observations))
+    return found.best()
 
 
 def noted_best(events: Sequence[Event], observations: int) -> list[Best]:
@@ -243,16 +355,9 @@ def noted_best(events: Sequence[Event], observations: int) -> list[Best]:
 
 def trace(problem: Problem, observations: Iterable[Observation]) -> list[float]:
     """Return the merit of everything measured so far, after each observation in turn; larger is better."""
-    from athanor.console.merit import Merit
-
-    merit = Merit(problem)
-    result = []
-    for item in latest(observations):
-        outcomes = outcomes_of(item) if is_measured(item) else {}
-        value = merit.add({name: mean for name, (mean, _) in outcomes.items()})
-        if value is not None:
-            result.append(value)
-    return result
+    found = Found(problem)
+    found.add(list(observations))
+    return found.trace
 
 
 def hypothesis_lines(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -9,7 +11,7 @@ from sqlalchemy import Connection, select, update
 from athanor.memory import transitions
 from athanor.memory._store import Store, build, need, problem_body, refuse
 from athanor.memory.canonical import canonical, digest, time_text
-from athanor.memory.errors import InvalidRecord, NotFound
+from athanor.memory.errors import InvalidRecord, NoSuchPlace, NotFound
 from athanor.memory.journal import chain_of
 from athanor.memory.records import (
     Campaign,
@@ -62,14 +64,33 @@ class Campaigns(Store):
         with self._reading() as connection:
             return load_campaign(connection, campaign_id)
 
-    def campaigns(self) -> list[Campaign]:
-        """Return all campaigns, oldest first."""
-        query = select(_CAMPAIGN).order_by(_CAMPAIGN.c.position)
+    def campaigns(
+        self,
+        states: Iterable[str] | None = None,
+        *,
+        newest_first: bool = False,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Campaign]:
+        """Return campaigns, oldest first unless told otherwise: all or those in `states`, `limit` at most after one.
+
+        Raises:
+            NoSuchPlace: there is no campaign `after`.
+        """
+        position = _CAMPAIGN.c.position
+        query = select(_CAMPAIGN).order_by(position.desc() if newest_first else position)
+        if states is not None:
+            query = query.where(_CAMPAIGN.c.state.in_(list(states)))
         with self._reading() as connection:
-            return [
-                build(Campaign, row, problem=problem_body(connection, row["problem_hash"]))
-                for row in connection.execute(query).mappings()
-            ]
+            if after is not None:
+                place = connection.execute(select(position).where(_CAMPAIGN.c.id == after)).scalar()
+                if place is None:
+                    raise NoSuchPlace(after)
+                query = query.where(position < place if newest_first else position > place)
+            rows = list(connection.execute(query if limit is None else query.limit(limit)).mappings())
+            # Many campaigns have one problem.
+            problems = {digest: problem_body(connection, digest) for digest in {row["problem_hash"] for row in rows}}
+            return [build(Campaign, row, problem=deepcopy(problems[row["problem_hash"]])) for row in rows]
 
     def problem(self, problem_hash: str) -> dict[str, Any]:
         """Return the problem with this hash.
@@ -148,10 +169,14 @@ class Campaigns(Store):
         with self._reading() as connection:
             return need(connection, Hypothesis, hypothesis_id)
 
-    def hypotheses(self, campaign_id: str) -> list[Hypothesis]:
-        """Return a campaign's hypotheses by ordinal."""
-        query = select(_HYPOTHESIS).where(_HYPOTHESIS.c.campaign_id == campaign_id)
-        return self._list(Hypothesis, query.order_by(_HYPOTHESIS.c.ordinal))
+    def hypotheses(self, campaign_id: str, *, after: str | None = None, limit: int | None = None) -> list[Hypothesis]:
+        """Return a campaign's hypotheses by ordinal, `limit` at most after one.
+
+        Raises:
+            NoSuchPlace: the campaign has no hypothesis `after`.
+        """
+        within = [_HYPOTHESIS.c.campaign_id == campaign_id]
+        return self._part(Hypothesis, within, _HYPOTHESIS.c.ordinal, after=after, limit=limit)
 
     def set_hypothesis_state(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -73,12 +73,27 @@ class Experiments(Store):
         with self._reading() as connection:
             return need(connection, Experiment, experiment_id)
 
-    def experiments(self, campaign_id: str, states: Iterable[str] | None = None) -> list[Experiment]:
-        """Return a campaign's experiments by ordinal, all or those in one of `states`."""
-        query = select(_EXPERIMENT).where(_EXPERIMENT.c.campaign_id == campaign_id)
-        if states is not None:
-            query = query.where(_EXPERIMENT.c.state.in_(list(states)))
-        return self._list(Experiment, query.order_by(_EXPERIMENT.c.ordinal))
+    def experiments(
+        self,
+        campaign_id: str,
+        states: Iterable[str] | None = None,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[Experiment]:
+        """Return a campaign's experiments by ordinal, all or those in one of `states`, `limit` at most after one.
+
+        Raises:
+            NoSuchPlace: the campaign has no experiment `after`.
+        """
+        only = [] if states is None else [_EXPERIMENT.c.state.in_(list(states))]
+        within = [_EXPERIMENT.c.campaign_id == campaign_id]
+        return self._part(Experiment, within, _EXPERIMENT.c.ordinal, only=only, after=after, limit=limit)
+
+    def these_experiments(self, ids: Collection[str]) -> list[Experiment]:
+        """Return the experiments with these ids, by campaign and ordinal; those that there are not are left out."""
+        query = select(_EXPERIMENT).where(_EXPERIMENT.c.id.in_(list(ids)))
+        return self._list(Experiment, query.order_by(_EXPERIMENT.c.campaign_id, _EXPERIMENT.c.ordinal))
 
     def next_ordinal(self, campaign_id: str) -> int:
         """Return the ordinal that the campaign's next experiment takes, from 1."""
@@ -129,10 +144,17 @@ class Experiments(Store):
         with self._reading() as connection:
             return need(connection, Decision, decision_id)
 
-    def decisions(self, campaign_id: str) -> list[Decision]:
-        """Return a campaign's decisions in order."""
-        query = select(_DECISION).where(_DECISION.c.campaign_id == campaign_id)
-        return self._list(Decision, query.order_by(_DECISION.c.position))
+    def decisions(
+        self, campaign_id: str, *, after: str | None = None, limit: int | None = None, newest_first: bool = False
+    ) -> list[Decision]:
+        """Return a campaign's decisions in order, `limit` at most after one; or from the last to the first.
+
+        Raises:
+            NoSuchPlace: the campaign has no decision `after`.
+        """
+        within = [_DECISION.c.campaign_id == campaign_id]
+        order = _DECISION.c.position.desc() if newest_first else _DECISION.c.position
+        return self._part(Decision, within, order, after=after, limit=limit)
 
     def decide(
         self, experiment_id: str, revision: str, decision: Decision, replacement: Experiment | None = None
@@ -230,6 +252,11 @@ class Experiments(Store):
         """Return a campaign's intents in order."""
         query = select(_INTENT).where(_INTENT.c.campaign_id == campaign_id)
         return self._list(Intent, query.order_by(_INTENT.c.position))
+
+    def experiments_in(self, states: Iterable[str]) -> list[Experiment]:
+        """Return the experiments of all campaigns that are in one of `states`, in the order in which they came."""
+        query = select(_EXPERIMENT).where(_EXPERIMENT.c.state.in_(list(states)))
+        return self._list(Experiment, query.order_by(_EXPERIMENT.c.position))
 
 
 def settlement(decision: Decision) -> str:

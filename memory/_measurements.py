@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from athanor.memory._store import Store, Writer, campaign_of, find, need, refuse
+from athanor.memory._store import Store, Writer, campaign_of, find, refuse
 from athanor.memory.canonical import digest_text, time_text
-from athanor.memory.errors import InvalidRecord, NotFound
+from athanor.memory.errors import InvalidRecord, NotFound, Overtaken
 from athanor.memory.journal import chain_of
 from athanor.memory.records import (
     Document,
@@ -152,10 +152,26 @@ class Measurements(Store):
             writer.insert(observation, observation.campaign_id, "observation")
         return observation
 
-    def observations(self, campaign_id: str, skip: int = 0) -> list[Observation]:
-        """Return a campaign's observations in order, every revision of them, without the first `skip`."""
+    def observations(self, campaign_id: str, skip: int = 0, since: str | None = None) -> list[Observation]:
+        """Return a campaign's observations in order, every revision of them, without the first `skip`.
+
+        `since`: only those beyond the one with this id. Nothing is ever removed, so what was read may be skipped.
+        """
+        if since is not None:
+            place = select(_OBSERVATION.c.position).where(_OBSERVATION.c.id == since).scalar_subquery()
+            # By position, of which there is little new, and not by campaign.
+            query = select(_OBSERVATION).where(
+                _OBSERVATION.c.position > place, _OBSERVATION.c.campaign_id + "" == campaign_id
+            )
+            return self._list(Observation, query.order_by(_OBSERVATION.c.position))
         query = select(_OBSERVATION).where(_OBSERVATION.c.campaign_id == campaign_id).order_by(_OBSERVATION.c.position)
         return self._list(Observation, query.offset(skip) if skip else query)
+
+    def newest_observations(self, experiments: Collection[str]) -> dict[str, Observation]:
+        """Return the newest revision of the observation of each of these experiments, by experiment."""
+        query = select(_OBSERVATION).where(_OBSERVATION.c.experiment_id.in_(list(experiments)))
+        found = self._list(Observation, query.order_by(_OBSERVATION.c.revision_number))
+        return {str(item.experiment_id): item for item in found}
 
     def add_model_call(self, call: ModelCall) -> ModelCall:
         """Add a question to a language model and what came back.
@@ -182,26 +198,49 @@ class Measurements(Store):
             writer.insert(event, campaign_id, "event")
         return event
 
+    def add_event_after(self, kind: str, body: dict[str, Any], after: str | None) -> Event:
+        """Add an event of the site, if the newest of its kind still has the id `after` (None: there is none).
+
+        So a history that is kept as events of one kind can be continued by several processes, each of which decides
+        what comes next by what it has read.
+
+        Raises:
+            Overtaken: another one was added.
+        """
+        newest = select(_EVENT.c.id).where(_EVENT.c.kind == kind).order_by(_EVENT.c.position.desc()).limit(1)
+        with self._writing() as writer:
+            found = writer.connection.execute(newest).scalar()
+            if found != after:
+                raise Overtaken(f"another {kind} was written after {after}; try again")
+            event = Event(id=new_id("event"), kind=kind, body=body, created_at=writer.moment)
+            writer.insert(event, None, "event")
+        return event
+
     def events(
-        self, campaign: str | None = None, after: str | None = None, kinds: Iterable[str] | None = None
+        self,
+        campaign: str | None = None,
+        after: str | None = None,
+        kinds: Iterable[str] | None = None,
+        *,
+        limit: int | None = None,
+        newest_first: bool = False,
     ) -> list[Event]:
         """Return events in order: of one campaign or all, those after the event with the id `after`, of these kinds.
 
+        Args:
+            campaign: the campaign, or None for all of the ledger.
+            after: the id of the event to go on after.
+            kinds: only these.
+            limit: the most to return.
+            newest_first: from the last to the first.
+
         Raises:
-            NotFound: there is no event `after`.
+            NoSuchPlace: there is no event `after`, or not in this campaign.
         """
-        query = select(_EVENT)
-        if campaign is not None:
-            query = query.where(_EVENT.c.campaign_id == campaign)
-        if kinds is not None:
-            query = query.where(_EVENT.c.kind.in_(list(kinds)))
-        with self._reading() as connection:
-            if after is not None:
-                need(connection, Event, after)
-                query = query.where(
-                    _EVENT.c.position > select(_EVENT.c.position).where(_EVENT.c.id == after).scalar_subquery()
-                )
-        return self._list(Event, query.order_by(_EVENT.c.position))
+        within = [] if campaign is None else [_EVENT.c.campaign_id == campaign]
+        only = [] if kinds is None else [_EVENT.c.kind.in_(list(kinds))]
+        order = _EVENT.c.position.desc() if newest_first else _EVENT.c.position
+        return self._part(Event, within, order, only=only, after=after, limit=limit)
 
 
 def model_call_line(call: ModelCall) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Engine, Select, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, UnaryExpression, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from athanor.memory import transitions
@@ -20,6 +20,7 @@ from athanor.memory.errors import (
     IllegalTransition,
     InvalidRecord,
     LedgerUnreadable,
+    NoSuchPlace,
     NotFound,
     ReadOnlyLedger,
 )
@@ -134,6 +135,37 @@ class Store:
 
     def _list(self, kind: type[R], query: Select[Any]) -> list[R]:
         with self._reading() as connection:
+            return [build(kind, row) for row in connection.execute(query).mappings()]
+
+    def _part(
+        self,
+        kind: type[R],
+        within: Sequence[ColumnElement[bool]],
+        order: ColumnElement[Any],
+        *,
+        only: Sequence[ColumnElement[bool]] = (),
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> list[R]:
+        """Return records of the list `within` that meet `only`, beyond the one with the id `after`, `limit` at most.
+
+        `order` is a unique column of the list, ascending or descending. What `after` names needs to be in the list, and
+        not to meet `only`: it may have changed since the part before.
+
+        Raises:
+            NoSuchPlace: it is not in the list.
+        """
+        table = table_of(kind)
+        column = order.element if isinstance(order, UnaryExpression) else order
+        query = select(table).where(*within, *only).order_by(order)
+        with self._reading() as connection:
+            if after is not None:
+                place = connection.execute(select(column).where(*within, table.c.id == after)).scalar()
+                if place is None:
+                    raise NoSuchPlace(after)
+                query = query.where(column > place if order is column else column < place)
+            if limit is not None:
+                query = query.limit(limit)
             return [build(kind, row) for row in connection.execute(query).mappings()]
 
 

@@ -6,6 +6,7 @@ own index.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import ColumnElement, Connection, Engine, case, create_engine, event, func, null, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from athanor.memory import access
@@ -246,3 +247,40 @@ def search(connection: Connection, words: list[str], limit: int) -> list[tuple[s
         {"query": query, "limit": limit},
     )
     return [(str(row[0]), str(row[1])) for row in rows]
+
+
+def weigh(connection: Connection, words: list[str], limit: int) -> dict[tuple[str, str], float]:
+    """Return the weight of the best matches by (kind, id), the smaller the better; every word must occur, as a prefix.
+
+    Weights are below zero.
+    """
+    query = " AND ".join(f'"{word.replace(chr(34), "")}"*' for word in words)
+    rows = connection.execute(
+        text("SELECT kind, ref, rank FROM recall WHERE recall MATCH :query ORDER BY rank LIMIT :limit"),
+        {"query": query, "limit": limit},
+    )
+    return {(str(row[0]), str(row[1])): float(row[2]) for row in rows}
+
+
+def value_of(column: ColumnElement[str], *names: str) -> ColumnElement[Any]:
+    """Return the value at a path of any names within canonical text, not JSON's own escapes; NULL where there is none.
+
+    A name that no path can say is that of nothing.
+    """
+    path = "$" + "".join(f".{json.dumps(name, ensure_ascii=False)}" for name in names)
+    if any('"' in name or "\\" in name for name in names):
+        return null()
+    return case((func.json_valid(column) == 1, func.json_extract(column, path)))
+
+
+def member(column: ColumnElement[str], path: str) -> ColumnElement[Any]:
+    """Return the value at a path of names, joined by dots, within canonical text; NULL where there is none.
+
+    Text that is not JSON, as somebody's hand leaves it, holds nothing. Only for names that need no quotes.
+    """
+    return case((func.json_valid(column) == 1, func.json_extract(column, f"$.{path}")))
+
+
+def holds(column: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    """Whether a text holds another, letter by letter."""
+    return func.instr(column, part) > 0

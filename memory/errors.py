@@ -86,8 +86,19 @@ class ResourceShort(LedgerError):
         super().__init__(f"{name} runs short: {needed:g}{tail} are needed, {available:g}{tail} are left")
 
 
+class NoSuchPlace(NotFound):
+    """A list was to go on after something that is not in it."""
+
+    def __init__(self, after: str) -> None:
+        super().__init__("place after", after)
+
+
 class LedgerBusy(LedgerError):
     """Another process held the write lock for longer than the ledger waits."""
+
+
+class Overtaken(LedgerBusy):
+    """Something was added to a history after what the writer had read of it: read on, and decide anew."""
 
 
 class LedgerFull(LedgerError):

@@ -88,6 +88,7 @@ def rows(connection: Connection, *, chain: str | None = None, after: int = 0) ->
     """Give the rows with a position beyond `after` in order, of one chain or of all."""
     query = select(_TABLE).where(_TABLE.c.position > after).order_by(_TABLE.c.position)
     if chain is not None:
-        query = query.where(_TABLE.c.chain == chain)
+        # Of what is beyond a position there is little: then the index of chains is not the way to it.
+        query = query.where(_TABLE.c.chain + "" == chain if after else _TABLE.c.chain == chain)
     for row in connection.execute(query).mappings():
         yield record_from(JournalRow, row)

@@ -6,7 +6,7 @@ table row that was changed, removed or put in by hand. What this cannot show is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Any, NamedTuple
@@ -88,6 +88,7 @@ def verify(
     heads: Mapping[str, Head] | None = None,
     anchor: PublicKey | None = None,
     gate: PublicKey | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Read the whole ledger, as of one moment, and report what is wrong.
 
@@ -97,6 +98,7 @@ def verify(
         anchor: the public key of the heads, by default `anchor.pub` in the folder of keys.
         gate: the gate's public key, which every decision's signature is checked with; by default `gate.pub` in the
             folder of keys, if heads of this ledger are there too. Without one a note says so.
+        progress: told after each row of the journal how many have been read.
     """
     report = Report()
     if heads is None:
@@ -116,6 +118,8 @@ def verify(
             for row in _rows(connection, report):
                 chains.add(row)
                 replay.add(row.position, row.chain, row.seq, row.kind, row.body)
+                if progress is not None:
+                    progress(report.rows)
             chains.finish(heads, anchor, ledger.ledger_id)
             report.problems += [
                 Problem(kind, chain, seq, detail)

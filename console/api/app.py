@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from athanor.console.api import accounts, campaigns, live, notifications, oidc, site
+from athanor.console import pages
+from athanor.console.alarm_watch import AlarmWatch
+from athanor.console.api import (
+    accounts,
+    alarms,
+    audit,
+    board,
+    campaigns,
+    handover,
+    instruments,
+    live,
+    memory,
+    notifications,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
+from athanor.console.notify.notifier import Notifier
 
+TOPICS = (
+    accounts,
+    alarms,
+    audit,
+    board,
+    campaigns,
+    handover,
+    instruments,
+    live,
+    memory,
+    notifications,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 LARGEST_BODY = 1 << 20
 HEADERS = {
     "Cache-Control": "no-store",
@@ -34,14 +74,34 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
         hosts: the `Host` headers under which it answers, with their ports, such as `127.0.0.1:8765`.
     """
     app = describe(
-        FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)  # those load from elsewhere
+        FastAPI(  # the documentation's pages load from elsewhere
+            openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=_watching
+        )
     )
+    pages.mount(app)
     app.state.desk = desk
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in (HTTPException, *KNOWN):  # what is left is answered by the threshold
         app.add_exception_handler(kind, on_error)
     app.add_middleware(Threshold, hosts=frozenset(hosts))
     return app
+
+
+@asynccontextmanager
+async def _watching(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on for as long as the console serves."""
+    desk: Desk = app.state.desk
+    watch = AlarmWatch(desk, desk.alarms)
+    watch.start()
+    told = desk.settings.notifications
+    notifier = Notifier(desk.ledger, desk.people, told, desk.places, desk.notices)
+    if told.rules:
+        notifier.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(watch.stop)
+        await run_in_threadpool(notifier.stop)
 
 
 def describe(app: FastAPI) -> FastAPI:
@@ -51,8 +111,8 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (accounts.door, campaigns.door, site.door, live.door, notifications.door, oidc.door):
-        app.include_router(door)
+    for topic in TOPICS:
+        app.include_router(topic.door)
     return app
 
 
@@ -86,10 +146,10 @@ class Threshold:
             nonlocal is_begun
             if message["type"] == "http.response.start":
                 is_begun = True
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
-                ]
+                given = message.get("headers", [])
+                names = {name.lower() for name, _ in given}
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*given, *(pair for pair in added if pair[0] not in names)]
             await send(message)
 
         if refusal is not None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from athanor.console import overview
 from athanor.console.api.accounts import Asked
 from athanor.console.api.door import Door, caller_of, desk_of
-from athanor.console.api.paging import After, Limit, Page, page
+from athanor.console.api.paging import After, Limit, Page, part
 from athanor.memory.records import CampaignState, Experiment, ExperimentState, Record, Value
 
 door = Door("campaigns")
@@ -71,7 +71,7 @@ class CampaignOut(CampaignLine):
 
 
 class ExperimentOut(BaseModel):
-    """An experiment; `values` are in the units of its campaign's problem, `observed` is mean and standard error."""
+    """An experiment; `values` are in the units of its campaign, `predicted` is mean and sd of each outcome."""
 
     id: str
     campaign_id: str
@@ -88,12 +88,14 @@ class ExperimentOut(BaseModel):
     parent_id: str | None
     created_at: datetime
     why: dict[str, Any]
+    predicted: dict[str, Any]
 
     @classmethod
     def of(cls, experiment: Experiment) -> ExperimentOut:
         """As it is shown."""
-        fields = {name: getattr(experiment, name) for name in cls.model_fields if name != "why"}
-        return cls.model_validate({**fields, "why": experiment.candidate.get("why") or {}})
+        fields = {name: getattr(experiment, name) for name in cls.model_fields if name not in ("why", "predicted")}
+        said = {name: experiment.candidate.get(name) or {} for name in ("why", "predicted")}
+        return cls.model_validate({**fields, **said})
 
 
 class HypothesisOut(Shown):
@@ -179,15 +181,18 @@ def campaigns(
     after: After = None,
 ) -> Page[CampaignLine]:
     """Campaigns, the newest first."""
-    found = [c for c in reversed(desk_of(request).ledger.campaigns()) if state is None or c.state in state]
-    return page([CampaignLine.of(campaign) for campaign in found], limit, after, lambda line: line.id)
+    found = desk_of(request).ledger.campaigns(state, newest_first=True, after=after, limit=limit + 1)
+    return part(found, limit, CampaignLine.of, lambda campaign: campaign.id)
 
 
 @door.on("GET", "/campaigns/{campaign_id}", "read")
 def campaign(campaign_id: str, request: Request) -> CampaignOut:
     """Where a campaign stands."""
-    ledger = desk_of(request).ledger
-    view = overview.look(ledger, ledger.campaign(campaign_id))
+    return campaign_out(desk_of(request).looks.at(campaign_id))
+
+
+def campaign_out(view: overview.Overview) -> CampaignOut:
+    """A campaign as it is shown."""
     return CampaignOut(
         **CampaignLine.of(view.campaign).model_dump(),
         budget=view.budget,
@@ -212,32 +217,32 @@ def experiments(
 ) -> Page[ExperimentOut]:
     """A campaign's experiments, in their order."""
     ledger = desk_of(request).ledger
-    found = ledger.experiments(ledger.campaign(campaign_id).id, state)
-    return page([ExperimentOut.of(experiment) for experiment in found], limit, after, lambda line: line.id)
+    found = ledger.experiments(ledger.campaign(campaign_id).id, state, after=after, limit=limit + 1)
+    return part(found, limit, ExperimentOut.of, lambda experiment: experiment.id)
 
 
 @door.on("GET", "/campaigns/{campaign_id}/hypotheses", "read")
 def hypotheses(campaign_id: str, request: Request, limit: Limit = 100, after: After = None) -> Page[HypothesisOut]:
     """A campaign's hypotheses, in their order."""
     ledger = desk_of(request).ledger
-    found = ledger.hypotheses(ledger.campaign(campaign_id).id)
-    return page([HypothesisOut.of(hypothesis) for hypothesis in found], limit, after, lambda line: line.id)
+    found = ledger.hypotheses(ledger.campaign(campaign_id).id, after=after, limit=limit + 1)
+    return part(found, limit, HypothesisOut.of, lambda hypothesis: hypothesis.id)
 
 
 @door.on("GET", "/campaigns/{campaign_id}/decisions", "read")
 def decisions(campaign_id: str, request: Request, limit: Limit = 100, after: After = None) -> Page[DecisionOut]:
     """Who decided what in a campaign, in order."""
     ledger = desk_of(request).ledger
-    found = ledger.decisions(ledger.campaign(campaign_id).id)
-    return page([DecisionOut.of(decision) for decision in found], limit, after, lambda line: line.id)
+    found = ledger.decisions(ledger.campaign(campaign_id).id, after=after, limit=limit + 1)
+    return part(found, limit, DecisionOut.of, lambda decision: decision.id)
 
 
 @door.on("GET", "/campaigns/{campaign_id}/events", "read")
 def events(campaign_id: str, request: Request, limit: Limit = 100, after: After = None) -> Page[EventOut]:
     """What happened in a campaign, in order."""
     ledger = desk_of(request).ledger
-    found = ledger.events(ledger.campaign(campaign_id).id)
-    return page([EventOut.of(event) for event in found], limit, after, lambda line: line.id)
+    found = ledger.events(ledger.campaign(campaign_id).id, after, limit=limit + 1)
+    return part(found, limit, EventOut.of, lambda event: event.id)
 
 
 @door.on("GET", "/experiments/{experiment_id}", "read")

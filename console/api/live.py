@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from athanor.console.api.door import Door, desk_of, let_in
 from athanor.console.api.problems import problem_of
-from athanor.memory.journal import SITE
+from athanor.memory.journal import SITE, chain_of
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -43,15 +43,30 @@ class Watch:
         self._ledger = ledger
         self._guard = threading.Lock()
         self._position = 0
+        self._start = 0
+        self._changed: dict[str, int] = {}
         self._looked = -1.0
 
     def position(self) -> int:
         """As of a moment ago."""
         with self._guard:
-            if time.monotonic() - self._looked >= LOOK_S:
-                self._position = self._ledger.changes()
-                self._looked = time.monotonic()
-            return self._position
+            return self._look()
+
+    def of(self, campaign_id: str) -> int:
+        """Where a campaign changed last, as of a moment ago; or where looking began, when that was later."""
+        with self._guard:
+            self._look()
+            return self._changed.get(chain_of(campaign_id), self._start)
+
+    def _look(self) -> int:
+        if time.monotonic() - self._looked >= LOOK_S:
+            if self._looked < 0.0:
+                self._position = self._start = self._ledger.changes()
+            elif changed := self._ledger.changed_chains(self._position):
+                self._changed |= changed
+                self._position = max(changed.values())
+            self._looked = time.monotonic()
+        return self._position
 
 
 @door.on("GET", "/changes", "read")

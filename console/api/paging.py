@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from athanor.console.api.problems import Denied
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
@@ -21,6 +22,12 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next: str | None = None
+
+
+def part(found: Sequence[R], limit: int, show: Callable[[R], T], identity: Callable[[R], str]) -> Page[T]:
+    """Make a page of what was read from the ledger: one more than `limit`, where there are so many."""
+    shown = [show(item) for item in found[:limit]]
+    return Page(items=shown, next=identity(found[limit - 1]) if len(found) > limit else None)
 
 
 def page(items: Sequence[T], limit: int, after: str | None, identity: Callable[[T], str]) -> Page[T]:

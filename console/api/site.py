@@ -78,9 +78,10 @@ class StopAllOut(BaseModel):
 
 
 class Reset(Asked):
-    """Why it is safe to go on."""
+    """Why it is safe to go on. `count` is that of the latch that was looked at: a later stop is not reset unseen."""
 
     reason: Reason
+    count: int | None = None
 
 
 class Health(BaseModel):
@@ -102,21 +103,23 @@ def health() -> Health:
 def instruments(request: Request) -> list[InstrumentOut]:
     """Every instrument of the site."""
     desk = desk_of(request)
-    return [_shown(desk, place) for place in desk.places()]
+    return [shown(desk, place) for place in desk.places()]
 
 
 @door.on("GET", "/instruments/{instrument}", "read")
 def one_instrument(instrument: str, request: Request) -> InstrumentOut:
     """One instrument."""
     desk = desk_of(request)
-    return _shown(desk, desk.place(instrument))
+    return shown(desk, desk.place(instrument))
 
 
 @door.on("POST", "/instruments/{instrument}/reset-stop", "latch.reset")
 def reset_stop(instrument: str, asked: Reset, request: Request) -> LatchOut:
     """Release the latch of Stop All, with a reason. What was approved before the stop stays void."""
     desk = desk_of(request)
-    state = desk.commands(caller_of(request)).reset_stop(desk.place(instrument), asked.reason)
+    place = desk.place(instrument)
+    state = desk.commands(caller_of(request)).reset_stop(place, asked.reason, asked.count)
+    desk.note("stop_reset", {"instrument": place.name, "reason": asked.reason, "by": state.by, "count": state.count})
     return LatchOut(engaged=state.engaged, count=state.count, reason=state.reason, by=state.by, at=state.at)
 
 
@@ -147,7 +150,8 @@ async def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllO
     )
 
 
-def _shown(desk: Desk, place: InstrumentPlace) -> InstrumentOut:
+def shown(desk: Desk, place: InstrumentPlace) -> InstrumentOut:
+    """An instrument as it stands."""
     from athanor.instruments.latch import Latch
     from athanor.instruments.takeover import TakeOver
     from athanor.instruments.write_switch import WriteSwitch

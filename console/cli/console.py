@@ -60,7 +60,7 @@ def console(
     ] = None,
     ledger: context.LedgerOption = None,
 ) -> None:
-    """Serve the HTTP API of this ledger; the web pages are still to come.
+    """Serve the web pages and the HTTP API of this ledger.
 
     On this computer alone, unless it is given a certificate. Ending it stops no campaign and no instrument.
     """
@@ -75,7 +75,6 @@ def console(
     from athanor.console import settings
     from athanor.console.api.app import create_app
     from athanor.console.api.desk import Desk
-    from athanor.console.notify.notifier import Notifier
     from athanor.memory import places
 
     found = settings.load(places.home())
@@ -97,21 +96,17 @@ def console(
     )
     sock = _bound(host, port)
     shown = f"[{host}]" if ":" in host else host
-    output.say(f"[good]✓[/] The console's API is at [name]{scheme}://{shown}:{port}/api/v1[/]. Ctrl-C ends it.")
+    output.say(f"[good]✓[/] The console is at [name]{scheme}://{shown}:{port}/[/]. Ctrl-C ends it.")
     accounts = desk.people.everybody()
     if not accounts:
         given = desk.people.add(FIRST, "Owner", "owner", context.person())
         output.say(f"  Sign in as [name]{FIRST}[/] with the password  [name]{given}[/]  (shown this once)")
     elif not any(person.role == "owner" and person.is_active for person in accounts):
         output.say("  No account is an owner's. To make one so:  [command]athanor people role LOGIN owner[/]")
-    notifier = Notifier(opened, desk.people, found.notifications, desk.places, desk.notices)
-    if found.notifications.rules:
-        notifier.start()
     try:
         server.Server(config).run(sockets=[sock])
     finally:
         sock.close()
-        notifier.stop()
         opened.close()
 
 

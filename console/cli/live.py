@@ -218,8 +218,8 @@ def _best(view: Overview) -> list[str]:
     if not view.best:
         return ["[quiet]nothing measured yet[/]"]
     if len(view.problem.objectives) > 1:
-        return [output.plain(look.best_text(view)), *filter(None, [_spark(view)])]
-    rows = [f"[good]{output.plain(look.best_text(view))}[/]  {_spark(view)}"]
+        return [output.plain(overview.best_text(view)), *filter(None, [_spark(view)])]
+    rows = [f"[good]{output.plain(overview.best_text(view))}[/]  {_spark(view)}"]
     rows.append(f"[quiet]{output.plain(wording.settings(view.best[0].values, view.problem))}[/]")
     return rows
 

@@ -57,7 +57,7 @@ def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption
             f"[name]{view.campaign.id}[/]",
             output.state(view.campaign.state),
             f"{view.used}/{view.budget}",
-            best_text(view),
+            overview.best_text(view),
             _marks(view, asking.waiting(opened, view.campaign), halt),
             wording.ago(view.campaign.created_at),
             output.plain(view.campaign.name),
@@ -100,21 +100,6 @@ def _line(view: Overview, halt: context.Halt | None) -> dict[str, Any]:
     }
 
 
-def best_text(view: Overview) -> str:
-    """Write the best found so far in one line: the value, or the size and ends of the Pareto set."""
-    if not view.best:
-        return wording.MISSING
-    names = [objective.name for objective in view.problem.objectives]
-    if len(names) == 1:
-        mean, sem = view.best[0].outcomes[names[0]]
-        return f"{names[0]} {wording.measured(mean, sem, view.problem.unit(names[0]))}"
-    ends = []
-    for objective in view.problem.objectives:
-        top = max(view.best, key=lambda item: objective.score(item.outcomes[objective.name][0]))
-        ends.append(f"{objective.name} {wording.number(top.outcomes[objective.name][0])}")
-    return f"{wording.count(len(view.best), 'trade-off')}: " + " … ".join(ends)
-
-
 def show(
     campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
 ) -> None:
@@ -140,7 +125,7 @@ def show(
         output.show("[warn]simulated[/] laboratory: " + output.plain(campaign.laboratory))
     output.show("")
     output.show(f"  used       {view.used} of {view.budget} experiments, {view.failures} failed")
-    output.show(f"  best       {output.plain(best_text(view))}")
+    output.show(f"  best       {output.plain(overview.best_text(view))}")
     for item in view.best[:1] if len(view.problem.objectives) == 1 else []:
         output.show(f"             at {output.plain(wording.settings(item.values, view.problem))}")
     if view.by_hand:
@@ -171,6 +156,8 @@ def show(
 
 
 def _show_waiting(ledger: Ledger, view: Overview) -> None:
+    from athanor.console import overview
+
     flag = context.ledger_flag(ledger)
     if (halt := context.halt(view.campaign, ledger)) is not None:
         output.show(f"\n[bad]{output.plain(halt.text)}[/]")
@@ -179,7 +166,7 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
         output.show(f"\n[warn]waiting for a person at the bench[/]: {output.plain(asking.line(sheet))}")
         output.show(f"  [command]{output.plain(asking.command(sheet, flag))}[/]")
     for item in view.waiting[:10]:
-        output.show(f"\n[name]{item.id}[/] {output.state(item.state)}  {output.plain(why(item))}")
+        output.show(f"\n[name]{item.id}[/] {output.state(item.state)}  {output.plain(overview.why(item))}")
         output.show(f"  {output.plain(wording.settings(item.values, view.problem))}")
         for typed in actions(item, flag):
             output.show(f"  [command]{output.plain(typed)}[/]")
@@ -205,17 +192,6 @@ def actions(item: Experiment, flag: str | None) -> list[str]:
         context.command("approve", revision, ledger=flag),
         context.command("reject", revision, "--reason", "…", ledger=flag),
     ]
-
-
-def why(item: Experiment) -> str:
-    """Say in a sentence why an experiment was put up."""
-    reason: Any = item.candidate.get("why")
-    if isinstance(reason, dict):
-        text = str(reason.get("detail") or reason.get("method") or "")
-        return f"{text} (fallback: {reason['fallback']})" if reason.get("fallback") else text
-    if reason:
-        return str(reason)
-    return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
 
 
 def results(

@@ -86,7 +86,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         best=points,
         progress=progress,
         advantage=advantage,
-        hypotheses=_hypotheses(ledger, campaign_id, experiments),
+        hypotheses=hypothesis_cards(ledger, campaign_id, experiments),
         effects=effects(problem, campaign.seed, observations, experiments),
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
@@ -212,12 +212,12 @@ def _progress(
     if truth is None:
         means = [{name: outcome.mean for name, outcome in row.outcomes.items()} for row in spent]
         curve = baseline.curve(problem, means)
-        words, unit, scale, _ = _merit_words(problem, None)
+        words, unit, scale, _ = merit_words(problem, None)
         missing = "no randomised arm was bought, and the truth of a real instrument is not known"
         shown = [_scaled(value, scale) for value in curve]
         return Progress(merit=words, unit=unit, is_truth=False, campaign=shown, marks=marks, missing=missing), None
     reference = lab.reference() if hasattr(lab, "reference") else None
-    words, unit, scale, best_possible = _merit_words(problem, reference)
+    words, unit, scale, best_possible = merit_words(problem, reference)
     failed = [row.state != "completed" for row in spent]
     curve = baseline.curve(problem, [{} if bad else row.truth or {} for row, bad in zip(spent, failed, strict=True)])
     arms = baseline.random_arms(problem, truth, len(spent), campaign.seed) if spent else []
@@ -263,7 +263,7 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else value * scale
 
 
-def _merit_words(problem: Problem, reference: Any) -> tuple[str, str | None, float, float | None]:
+def merit_words(problem: Problem, reference: Any) -> tuple[str, str | None, float, float | None]:
     """Return how to name the merit, its unit, the factor that turns merit into what is shown, and the best possible."""
     if len(problem.objectives) > 1:
         if reference is not None and "hypervolume" in reference.metric and reference.value > 0:
@@ -276,7 +276,8 @@ def _merit_words(problem: Problem, reference: Any) -> tuple[str, str | None, flo
     return f"best {objective.name} so far", objective.unit, 1.0 if objective.goal == "maximize" else -1.0, best
 
 
-def _hypotheses(ledger: Ledger, campaign_id: str, experiments: Sequence[Experiment]) -> list[HypothesisCard]:
+def hypothesis_cards(ledger: Ledger, campaign_id: str, experiments: Sequence[Experiment]) -> list[HypothesisCard]:
+    """Every hypothesis of a campaign with its test, its evidence and its verdict."""
     registrations = {item.hypothesis_id: item for item in ledger.registrations(campaign_id)}
     cards = []
     for item in sorted(ledger.hypotheses(campaign_id), key=lambda h: h.ordinal):

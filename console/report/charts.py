@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from athanor.console.report.data import EvidencePoint, Progress
 from athanor.console.report.markup import Child, Markup, join, tag
@@ -83,6 +83,9 @@ def progress_chart(progress: Progress) -> Markup:
         for value in series
         if value is not None
     ]
+    for value, error in zip(progress.campaign, progress.errors, strict=False):
+        if value is not None and error is not None:
+            everything += [value - error, value + error]
     if progress.reference is not None:
         everything.append(progress.reference)
     if not everything:
@@ -91,7 +94,8 @@ def progress_chart(progress: Progress) -> Markup:
     x = Scale(1, length, 62, width - 158)
     y = Scale(low, high, height - 50, 34)
     unit = f" [{pretty_unit(progress.unit)}]" if progress.unit else ""
-    parts: list[Child] = [frame(x, y, "experiments that used the instrument", progress.merit + unit)]
+    count = min(8, length - 1)  # whole experiments alone
+    parts: list[Child] = [frame(x, y, "experiments that used the instrument", progress.merit + unit, x_count=count)]
     band_top = [(x(i), y(v)) for i, v in enumerate(progress.high, 1) if v is not None]
     # Where the lower quartile of the arms has found nothing yet, the band reaches down to the axis.
     pairs = enumerate(zip(progress.low, progress.high, strict=True), 1)
@@ -104,14 +108,21 @@ def progress_chart(progress: Progress) -> Markup:
     if progress.reference is not None:
         place = y(progress.reference)
         parts.append(tag("line", x1=x.start, x2=x.end, y1=place, y2=place, class_="reference"))
-    line = [(x(i), y(v)) for i, v in enumerate(progress.campaign, 1) if v is not None]
+    curve = [(i, v) for i, v in enumerate(progress.campaign, 1) if v is not None]
+    # Where nothing changes the staircase needs no steps.
+    steps = [pair for k, pair in enumerate(curve) if k in (0, len(curve) - 1) or pair[1] != curve[k - 1][1]]
+    line = [(x(i), y(v)) for i, v in steps]
     parts.append(path(stairs(line), "campaign"))
     floor = y.start - 6
     for index, value in enumerate(progress.campaign, 1):
+        error = progress.errors[index - 1] if index <= len(progress.errors) else None
+        if value is not None and error and (index == 1 or value != progress.campaign[index - 2]):
+            top, foot = y(min(value + error, high)), y(max(value - error, low))
+            parts.append(tag("line", x1=x(index), x2=x(index), y1=top, y2=foot, class_="whisker"))
         mark = progress.marks[index - 1] if index <= len(progress.marks) else "plain"
         hint = tag("title", f"#{index}: {number(value)}{unit} ({MARK_WORDS[mark]})")
         if mark == "failed":
-            parts.append(_cross(x(index), floor, hint))
+            parts.append(cross(x(index), floor, hint))
         elif value is not None and mark in ("test", "operator"):
             parts.append(_diamond(x(index), y(value), hint, f"mark-{mark}"))
         elif value is not None and (index == 1 or value != progress.campaign[index - 2]):
@@ -138,7 +149,8 @@ def spread(labels: Sequence[tuple[float, str, str]], gap: float) -> list[tuple[f
     return result
 
 
-def _cross(x: float, y: float, hint: Markup) -> Markup:
+def cross(x: float, y: float, hint: Markup) -> Markup:
+    """Draw the mark of a failure."""
     arm = 3.2
     left, right, top, foot = (f"{place:.1f}" for place in (x - arm, x + arm, y - arm, y + arm))
     d = f"M{left} {top}L{right} {foot}M{left} {foot}L{right} {top}"
@@ -159,16 +171,19 @@ def front_chart(
     points: Sequence[tuple[float, float, bool, str]],
     axes: tuple[tuple[str, bool], tuple[str, bool]],
     reference: tuple[float | None, float | None] = (None, None),
+    errors: Mapping[str, tuple[float | None, float | None]] | None = None,
 ) -> Markup:
     """Draw two objectives against each other.
 
     Args:
+        errors: the standard errors of points, by their label.
         points: (first, second, whether on the front, label) of every measured point.
         axes: label and "larger is better" of each objective.
         reference: the values from which on nothing counts, where the problem gives them.
     """
     width, height = 880, 380
-    inside = [p for p in points if p[2] or _is_near(p, points, axes, reference)]
+    front = [p for p in points if p[2]]
+    inside = [p for p in points if p[2] or _is_near(p, front, axes, reference)]
     xs = [p[0] for p in inside] + ([reference[0]] if reference[0] is not None else [])
     ys = [p[1] for p in inside] + ([reference[1]] if reference[1] is not None else [])
     x = Scale(*padded(xs), 62, width - 24)
@@ -176,7 +191,6 @@ def front_chart(
     (x_label, x_up), (y_label, y_up) = axes
     arrow_x, arrow_y = ("→ better" if x_up else "← better"), ("↑ better" if y_up else "↓ better")
     parts: list[Child] = [frame(x, y, f"{x_label}   {arrow_x}", f"{y_label}   {arrow_y}")]
-    front = [p for p in points if p[2]]
     if reference[0] is not None and reference[1] is not None:
         corner = (x(reference[0]), y(reference[1]))
         if front:
@@ -188,6 +202,13 @@ def front_chart(
     for first, second, is_front, label in sorted(inside, key=lambda p: p[2]):
         hint = tag("title", f"{label}: {number(first)}, {number(second)}")
         class_ = "mark" if is_front else "mark-plain"
+        across, up = (errors or {}).get(label, (None, None))
+        if is_front and across:
+            parts.append(
+                tag("line", x1=x(first - across), x2=x(first + across), y1=y(second), y2=y(second), class_="whisker")
+            )
+        if is_front and up:
+            parts.append(tag("line", x1=x(first), x2=x(first), y1=y(second - up), y2=y(second + up), class_="whisker"))
         parts.append(tag("circle", hint, cx=x(first), cy=y(second), r=4.6 if is_front else 3.2, class_=class_))
         place = (x(first) + 7, y(second) - 6)
         if is_front and all(abs(place[0] - a) > 22 or abs(place[1] - b) > 13 for a, b in labelled):
@@ -201,12 +222,11 @@ def front_chart(
 
 def _is_near(
     point: tuple[float, float, bool, str],
-    points: Sequence[tuple[float, float, bool, str]],
+    front: Sequence[tuple[float, float, bool, str]],
     axes: tuple[tuple[str, bool], tuple[str, bool]],
     reference: tuple[float | None, float | None],
 ) -> bool:
     """Whether a point is not much worse than the reference: what lies far out would squeeze the rest together."""
-    front = [p for p in points if p[2]]
     columns = ((point[0], [p[0] for p in front]), (point[1], [p[1] for p in front]))
     for (value, values), limit, (_, is_up) in zip(columns, reference, axes, strict=True):
         if limit is None:

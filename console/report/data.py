@@ -140,7 +140,8 @@ class Progress(Part):
     """How good everything tried so far was, experiment by experiment, beside random arms of the same length.
 
     `campaign` and the arms hold the merit after 1, 2, … experiments that used the instrument; None before the first
-    one that counts. With `is_truth` all of it is noise-free truth, the same measure for campaign and arms.
+    one that counts. `errors` has the standard errors of what was measured. With `is_truth` all of it is noise-free
+    truth, the same measure for campaign and arms.
     """
 
     merit: str
@@ -148,6 +149,7 @@ class Progress(Part):
     is_truth: bool
     campaign: list[float | None]
     marks: list[Literal["plain", "test", "operator", "failed"]] = []
+    errors: list[float | None] = []
     median: list[float | None] = []
     low: list[float | None] = []
     high: list[float | None] = []

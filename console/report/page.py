@@ -11,7 +11,8 @@ from athanor.console.report.markup import Markup, join, tag
 
 def render(data: ReportData) -> str:
     """Return the whole report as one HTML document."""
-    style = (resources.files("athanor.console.report") / "style.css").read_text(encoding="utf-8")
+    files = resources.files("athanor.console.report")
+    style = "".join((files / name).read_text(encoding="utf-8") for name in ("charts.css", "style.css"))
     title = f"{data.name} · {data.campaign}"
     version = data.provenance.versions.get("athanor-lab", "")
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -54,3 +54,11 @@ points = st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3), min_size=
 def test_hypervolume_counts_unit_cubes(cloud: list[list[int]]) -> None:
     cubes = {(a, b, c) for point in cloud for a in range(point[0]) for b in range(point[1]) for c in range(point[2])}
     assert hypervolume(cloud, [0, 0, 0]) == len(cubes)
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=8))
+def test_points_taken_one_by_one_are_worth_what_they_are_together(cloud: list[list[int]]) -> None:
+    merit = Merit(problem(Objective("a", "maximize", reference=0.0), Objective("b", "maximize", reference=0.0)))
+    for count, (a, b) in enumerate(cloud, 1):
+        cubes = {(x, y) for point in cloud[:count] for x in range(point[0]) for y in range(point[1])}
+        assert merit.add({"a": float(a), "b": float(b)}) == len(cubes)

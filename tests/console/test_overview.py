@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from athanor.console import overview
 from athanor.memory.records import Evidence, Hypothesis, Observation, Registration
 from athanor.planners.problem import Continuous, Objective, OutcomeConstraint, Problem
@@ -88,3 +91,12 @@ def test_a_hypothesis_line_carries_the_latest_evidence_only_of_its_own_test() ->
     rows = [weighed("c.H1.r", 2, 3.0), weighed("c.H1.r", 1, 1.0), weighed("c.H2.r", 9, 9.0)]
     [line] = overview.hypothesis_lines([hypothesis], [registration], rows)
     assert (line.blocks, line.log_e_support, line.log_threshold_support) == (2, 3.0, math.log(20))
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), max_size=12))
+def test_the_front_is_what_no_other_point_dominates(points: list[list[int]]) -> None:
+    def is_dominated(point: list[int]) -> bool:
+        return any(overview.covers(other, point) and other != point for other in points)
+
+    front = [index for index, point in enumerate(points) if not is_dominated(point) and point not in points[:index]]
+    assert overview.pareto(points) == front

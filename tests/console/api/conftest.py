@@ -12,4 +12,6 @@ from tests.console.api.site_rig import Site
 def site(home: Path) -> Iterator[Site]:
     made = Site(home)
     yield made
+    made.desk.verification.stop()
+    made.desk.verification.wait(60.0)
     made.ledger.close()

@@ -49,6 +49,27 @@ def test_pages_hold_everything_once_and_in_order(site: Site, limit: int) -> None
         assert code(client.get(f"/api/v1/campaigns?limit={wrong}")) == "request.invalid"
 
 
+def test_a_page_goes_on_after_what_has_changed_meanwhile(site: Site) -> None:
+    last = [site.propose() for _ in range(3)][-1]
+    client = site.signed_in("scientist")
+    where = f"/api/v1/campaigns/{site.campaign}/experiments?state=proposed&limit=2"
+    first = client.get(where).json()
+    assert len(first["items"]) == 2
+    rejected = {"revision": first["items"][1]["revision"], "reason": "no"}
+    assert client.post(f"/api/v1/experiments/{first['next']}/reject", json=rejected).status_code == 201
+    second = client.get(f"{where}&after={first['next']}").json()
+    assert [item["ordinal"] for item in second["items"]] == [3, 4] and second["next"] is None
+    for part in ("experiments", "hypotheses", "decisions", "events"):
+        for wrong in ("none", site.real):
+            assert code(client.get(f"/api/v1/campaigns/{site.campaign}/{part}?after={wrong}")) == "page.unknown"
+    elsewhere = client.get(f"/api/v1/campaigns/{site.real}/experiments?after={last.id}")
+    assert code(elsewhere) == "page.unknown", "what another campaign has is not in this list"
+    lines = client.get("/api/v1/campaigns?limit=1").json()
+    rest = client.get(f"/api/v1/campaigns?limit=1&after={lines['next']}").json()
+    assert [line["id"] for line in lines["items"] + rest["items"]] == ["real", site.campaign] and rest["next"] is None
+    assert code(client.get("/api/v1/campaigns?after=none")) == "page.unknown"
+
+
 def test_an_approval_is_signed_in_the_person_s_name(site: Site) -> None:
     client = site.signed_in("scientist")
     where = f"/api/v1/experiments/{site.experiment.id}/approve"

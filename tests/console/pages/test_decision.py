@@ -1,0 +1,104 @@
+"""Deciding in a browser, while the campaign runs in another process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from athanor.instruments.latch import Latch
+from athanor.memory.ledger import Ledger
+from athanor.memory.places import InstrumentPlace
+from tests.console.pages.browser import Console, campaign_process, until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_shift_at_the_console(console: Console, browser: Browser, home: Path, tmp_path: Path) -> None:
+    """See what waits, approve by key, edit, reject, propose, pause, stop."""
+    with campaign_process(home, tmp_path) as campaign, Ledger.open(home / "ledger.db") as ledger:
+        page = console.page(browser, "operator")
+
+        # What waits stands first, and leads to the decision; the page says what it is about.
+        page.get_by_role("link", name=f"{campaign}.1").click()
+        expect(page.get_by_role("heading", name=f"{campaign}.1")).to_be_visible()
+        expect(page.get_by_role("table", name="The settings")).to_contain_text("residence_time")
+        page.keyboard.press("a")
+        expect(page.get_by_text("Approved. It runs when the instrument is free.")).to_be_visible()
+        until(lambda: ledger.experiment(f"{campaign}.1").state == "completed")
+
+        # The next one comes by itself, from the other process.
+        page.get_by_role("link", name="Next decision").click()
+        expect(page.get_by_role("heading", name=f"{campaign}.2")).to_be_visible()
+
+        # Editing says what is wrong while one types, and puts another experiment in its place.
+        page.keyboard.press("e")
+        field = page.get_by_label("temperature")
+        field.fill("4000")
+        expect(page.get_by_text("Not above 120 °C.")).to_be_visible()
+        field.fill("77")
+        page.get_by_role("textbox", name="Why").fill("warmer than usual")
+        page.get_by_role("button", name="Put this in its place").click()
+        expect(page.get_by_role("heading", name=f"{campaign}.3")).to_be_visible()
+        assert ledger.experiment(f"{campaign}.3").values["temperature"] == 77.0
+        page.keyboard.press("r")
+        page.get_by_role("textbox", name="Why").fill("on second thoughts")
+        page.get_by_role("button", name="✕ Reject", exact=True).click()
+        expect(page.get_by_text("It is rejected already.")).to_be_visible()
+        assert "on second thoughts" in str(ledger.experiment(f"{campaign}.3").reason)
+
+        # One of one's own, from the campaign's page.
+        page.goto(console.url(f"/campaigns/{campaign}"))
+        page.get_by_role("button", name="Put up one of your own").click()
+        for name, value in {"residence_time": 1, "equivalents": 2, "concentration": 0.3, "temperature": 60}.items():
+            page.get_by_role("textbox", name=name).fill(str(value))
+        page.get_by_role("button", name="Put it up").click()
+        expect(page.get_by_text("put up by operator")).to_be_visible()
+
+        # Pause, from the page; the process that drives it obeys.
+        page.goto(console.url(f"/campaigns/{campaign}"))
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("It pauses as soon as nothing is half done.")).to_be_visible()
+        until(lambda: ledger.campaign(campaign).state == "paused")
+        expect(page.locator(".head").get_by_text("paused")).to_be_visible()
+
+        # One press stops, and says what became of it.
+        page.get_by_role("button", name="Stop All").click()
+        expect(page.get_by_role("dialog")).to_contain_text("snar-flow: ✓ stopped")
+        assert Latch(InstrumentPlace.of("snar-flow", home)).read().by == "operator"
+        page.keyboard.press("Escape")
+        page.goto(console.url())
+        expect(page.get_by_text("Stop All is latched").first).to_be_visible()
+
+
+def test_who_comes_second_is_told(console: Console, browser: Browser, home: Path, tmp_path: Path) -> None:
+    with campaign_process(home, tmp_path) as campaign, Ledger.open(home / "ledger.db"):
+        first, second = console.page(browser, "operator"), console.page(browser, "scientist")
+        for page in (first, second):
+            page.goto(console.url(f"/experiments/{campaign}.1"))
+            expect(page.get_by_role("button", name="Approve")).to_be_enabled()
+        first.keyboard.press("r")
+        first.get_by_role("textbox", name="Why").fill("not today")
+        # While the first one writes, the second decides.
+        second.keyboard.press("a")
+        expect(second.get_by_text("Approved.")).to_be_visible()
+        first.get_by_role("button", name="✕ Reject", exact=True).click()
+        expect(first.get_by_role("dialog").get_by_role("alert")).to_be_visible()
+        first.keyboard.press("Escape")
+        expect(first.get_by_text("This is not what you looked at any more.")).to_be_visible()
+
+
+def test_who_may_not_decide_sees_why(console: Console, browser: Browser, home: Path, tmp_path: Path) -> None:
+    with campaign_process(home, tmp_path) as campaign:
+        page = console.page(browser, "observer")
+        page.goto(console.url(f"/experiments/{campaign}.1"))
+        expect(page.get_by_text("Your role may not decide experiments here.")).to_be_visible()
+        page.keyboard.press("a")
+        expect(page.locator("button.stop")).to_be_enabled()
+        with Ledger.open(home / "ledger.db") as ledger:
+            assert ledger.experiment(f"{campaign}.1").state == "proposed"
