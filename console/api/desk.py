@@ -15,11 +15,11 @@ from athanor.console.api.problems import Denied
 from athanor.console.api.shared import Shared
 from athanor.console.commands.connecting import Connecting
 from athanor.console.commands.decisions import Commands
-from athanor.console.notify.board import Board
 from athanor.console.commands.moving import Motions
 from athanor.console.commands.verification import Verification
 from athanor.console.gauges import Gauges
 from athanor.console.looks import Looks
+from athanor.console.notify.board import Board
 from athanor.console.openid import Journeys, Provider
 from athanor.console.settings import Settings
 from athanor.governance.alarm_catalogue import CATALOGUE
