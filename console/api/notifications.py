@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from athanor.console.api.door import Door, caller_of, desk_of
 from athanor.console.api.paging import After, Limit, Page, page
 from athanor.console.commands.notifications import NotificationCommands
-from athanor.console.notify.board import Notification
+from athanor.console.notify.board import TOLD, Notification
 
 door = Door("notifications")
 
@@ -53,7 +53,7 @@ class NotificationOut(BaseModel):
             shows="browser" in one.by,
             since=one.since,
             at=one.at,
-            over=one.over,
+            over=None if one.over == TOLD else one.over,
             is_read=login in one.read_by,
             read_by=sorted(one.read_by),
             trouble=troubles[-1] if troubles else None,

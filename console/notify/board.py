@@ -38,6 +38,8 @@ KINDS = (
 MOST = 2000
 """So many notifications are remembered; of those that are over the oldest go first."""
 LONGEST_TEXT = 2000
+TOLD = "it was told"
+"""Why something is over that does not last: nothing is left to be done, and it is news to whoever has not seen it."""
 
 
 @dataclass(frozen=True)

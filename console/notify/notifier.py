@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from athanor.agents.holders import holder, is_gone
-from athanor.console.notify.board import Board, Notification, Step, Try
+from athanor.console.notify.board import TOLD, Board, Notification, Step, Try
 from athanor.console.notify.channels import Message, NotSent, mail, webhook
 from athanor.console.notify.happenings import Happening, Happenings, Look, ends, fits, same
 from athanor.console.notify.quiet import is_quiet
@@ -235,7 +235,7 @@ class Notifier:
         ):
             return "an event ended it"
         if not self._is_busy(one) and not one.lasts and one.not_before <= now:
-            return "it was told"
+            return TOLD
         if now - max(one.not_before, one.steps[-1].at) > OLDEST and not one.key.startswith("stop_all:"):
             return GIVEN_UP if self._is_busy(one) else "it is old"
         return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from athanor.console.notify.board import TOLD
 from athanor.console.notify.happenings import Happening
 from athanor.console.settings import parse
 from athanor.instruments.latch import Latch
@@ -74,6 +75,16 @@ def test_to_take_note_decides_nothing(site: Site) -> None:
     assert site.ledger.experiment(site.experiment.id).state == "proposed"
     assert site.ledger.decisions(site.campaign) == []
     assert not Latch(site.place).read().engaged or site.told("latch_reset") == []
+
+
+def test_what_was_told_is_still_news_to_who_has_not_seen_it(site: Site) -> None:
+    first, second = tell(site, 1), tell(site, 2)
+    for identifier, why in ((first, TOLD), (second, "it is so no longer")):
+        one = site.desk.notices.one(identifier)
+        assert one is not None
+        site.desk.notices.over(one, why)
+    listed = site.signed_in("operator").get("/api/v1/notifications", params={"unread": True}).json()["items"]
+    assert [one["over"] for one in listed] == ["it is so no longer", None]
 
 
 def test_what_is_held_back_is_not_shown_yet(site: Site) -> None:
