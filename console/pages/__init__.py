@@ -38,6 +38,7 @@ ADDRESSES = (
     "/samples",
     "/people",
 )
+ADDRESSES = ("/", "/sign-in", "/account", "/campaigns/{a}", "/experiments/{a}", "/notifications", "/people")
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

@@ -104,6 +104,13 @@ export async function signIn(login, password, code) {
   return session;
 }
 
+/** As `signIn`, by what a provider gave this browser. */
+export async function signInElsewhere(provider, body) {
+  const session = await ask("POST", `/session/providers/${encodeURIComponent(provider)}/finish`, body, { quiet: true });
+  csrf = session.csrf;
+  return session;
+}
+
 export async function signOut() {
   await ask("DELETE", "/session");
   csrf = null;

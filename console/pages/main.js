@@ -8,6 +8,8 @@ import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
 import { InstrumentPage, Instruments } from "./instruments.js";
 import { HandoverPage, Handovers } from "./handover.js";
+import { Returned } from "./elsewhere.js";
+import { Bell, Notifications } from "./notifications.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
 import { ReconcilePage } from "./reconcile.js";
@@ -28,6 +30,8 @@ const ROUTES = [
   ["/handover/:id", HandoverPage],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
+  ["/notifications", Notifications],
+  ["/sign-in", Returned],
 ];
 
 function match(path) {
@@ -98,7 +102,7 @@ function Frame({ session, path, children, onOut }) {
       <${To} to="/" class="brand"><img src="/static/icon.svg" alt="" width="26" height="26" /> Athanor<//>
       <nav aria-label="Pages">${ROUTES.filter(([, , name, needs]) => name && may(session, needs, true)).map(([address, , name]) =>
         html`<${To} to=${address} key=${address} aria-current=${active(address) ? "page" : undefined}>${name}<//>`)}</nav>
-      <div class="who"><${Line} /><${To} to="/account" title="Your account">${session.person.login} <span class="quiet">(${session.person.role})</span><//>
+      <div class="who"><${Line} />${!session.is_only_stopping && !session.person.must_change && html`<${Bell} />`}<${To} to="/account" title="Your account">${session.person.login} <span class="quiet">(${session.person.role})</span><//>
         <${Button} action=${out} kind="plain">Sign out<//></div>
       <${StopAll} />
     </header>

@@ -58,6 +58,7 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         access="none",
         provider="none",
         identity="none",
+        notification="none",
         handover_id="none",
         alarm_id=site.alarm if "{alarm_id}" in path else "",
         position=1,
