@@ -148,7 +148,7 @@ def examine(ledger: Ledger, experiment: Experiment) -> Doubt:
         campaign=campaign,
         approval=ledger.decision(experiment.decision_id) if experiment.decision_id is not None else None,
         intent=intent,
-        run=_run_facts(ledger, experiment),
+        run=run_facts(ledger, experiment),
         testimony=hear(
             instrument_place(campaign, ledger), profile, experiment.values, None if intent is None else intent.id
         ),
@@ -240,7 +240,8 @@ def settle(
     return gate.settle(experiment.id, answer, reason, outcomes)
 
 
-def _run_facts(ledger: Ledger, experiment: Experiment) -> RunFacts | None:
+def run_facts(ledger: Ledger, experiment: Experiment) -> RunFacts | None:
+    """What has arrived of an experiment's run so far; None when nothing has."""
     run = ledger.run_for(experiment.id)
     if run is None:
         return None

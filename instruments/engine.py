@@ -51,6 +51,7 @@ class Engine:
     ) -> None:
         self._profile = profile
         self._safeguards = safeguards or Safeguards()
+        self._signals: live.LiveSignals | None = None
         self._interlocks: Interlocks | None = None
         self._on_state = on_state
         self._is_latched = is_latched
@@ -90,9 +91,9 @@ class Engine:
             )
             for name in self._profile.axes
         }
+        self._signals = live.connect(self._profile, self._axes, devices.signals, self.RE.loop)
         if has_interlocks:
-            signals = live.connect(self._profile, self._axes, devices.signals, self.RE.loop)
-            self._interlocks = Interlocks(self._profile.interlocks, signals)
+            self._interlocks = Interlocks(self._profile.interlocks, self._signals)
             Sentry(
                 self._interlocks,
                 self._profile.watch_s,
@@ -107,6 +108,20 @@ class Engine:
         """Raises `SetRefused` unless every interlock holds now; looks from a thread, as a driver's read may block."""
         assert self._interlocks is not None
         await asyncio.shield(asyncio.wrap_future(spawn(self._interlocks.verify, "interlocks")))
+
+    def look(self, patience_s: float) -> dict[str, Any]:
+        """What the signals say now that can be read beside a run, and how the interlocks stand; moves nothing.
+
+        Signals and interlocks get `patience_s` each. Waits: not for a control thread. Raises `Refused` before the
+        devices are there.
+        """
+        if self._signals is None:
+            raise Refused("instrument.starting", "the instrument is being connected")
+        present = self._interlocks.present(patience_s) if self._interlocks is not None else []
+        return {
+            "signals": self._signals.look(self._profile.signals, patience_s),
+            "interlocks": [{"name": one.name, "holds": one.holds, "detail": one.detail} for one in present],
+        }
 
     # -- requests, from any thread, never waiting ----------------------------------------------------------------------
 

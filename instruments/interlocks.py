@@ -142,6 +142,15 @@ class Broken:
         return f"{self.code}: {self.detail}"
 
 
+@dataclass(frozen=True)
+class Present:
+    """How an interlock stands at a moment: `holds` is None when nobody can tell, and `detail` why it does not hold."""
+
+    name: str
+    holds: bool | None
+    detail: str | None
+
+
 class Interlocks:
     """The interlocks of one instrument, judged by what its live signals say now. Blocks: not for an event loop."""
 
@@ -179,6 +188,16 @@ class Interlocks:
             if broken is not None and (broken.code != STALE or time.monotonic() - since > spec.stale_s):
                 return broken
         return None
+
+    def present(self, patience_s: float) -> list[Present]:
+        """Whether each of them holds now; looks for at most `patience_s`, and refuses, ends and counts nothing."""
+        wait(self._live.ask(self._names()), patience_s)
+        found = []
+        for spec, rule in self._rules:
+            broken = self._judge(spec, rule)
+            holds = broken is None or (False if broken.code == TRIPPED else None)
+            found.append(Present(spec.name, holds, None if broken is None else broken.detail))
+        return found
 
     def _names(self) -> dict[str, None]:
         return dict.fromkeys(name for _, rule in self._rules for name in rule.names)

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +135,23 @@ class LiveSignals:
         """Look at these now."""
         return [self._probes[name].ask() for name in names]
 
+    def look(self, names: Iterable[str], patience_s: float) -> dict[str, dict[str, Any]]:
+        """What these say now, each as `{value, trouble}`: what did not answer in time has no value."""
+        known = [name for name in names if name in self._probes]
+        looks = dict(zip(known, self.ask(known), strict=True))
+        wait(looks.values(), patience_s)
+        return {name: _told(look) for name, look in looks.items()}
+
     def latest(self, name: str) -> Sample | None:
         """The last look at a signal that has ended; None before the first."""
         return self._probes[name].latest
+
+
+def _told(look: Future[Sample]) -> dict[str, Any]:
+    if not look.done() or look.cancelled():
+        return {"value": None, "trouble": "it did not answer in time"}
+    sample = look.result()
+    return {"value": sample.value, "trouble": sample.trouble}
 
 
 def _typed(value: Any, kind: Kind) -> Value | None:

@@ -1,7 +1,7 @@
 """What a worker answers on its socket, in threads that never wait for the RunEngine, the ledger or a device.
 
 Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [by] [latch]`, `pause [by]`,
-`resume [by]`, `move body signature`, `park`, `shutdown`.
+`resume [by]`, `move body signature`, `signals`, `park`, `shutdown`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.8
+"""Seconds that the live signals may take to answer somebody who only looks."""
+
 
 class Requests:
     """Answers for one worker."""
@@ -29,6 +32,7 @@ class Requests:
         self._worker = worker
         self._holding = threading.Lock()
         self._preparing: set[object] = set()
+        self._is_looking = False
 
     @property
     def is_preparing(self) -> bool:
@@ -40,12 +44,13 @@ class Requests:
         worker = self._worker
         verbs: dict[Any, Callable[[Connection, Message], Message | None]] = {
             "hello": self._hello,
-            "status": lambda _, __: {**worker.facts(), **worker.safeguards.facts(), **self._hands()},
+            "status": lambda _, __: {**worker.facts(), **worker.safeguards.facts(), **self._hands(), **self._held()},
             "dispatch": self._dispatch,
             "abort": self._abort,
             "pause": self._pause,
             "resume": self._resume,
             "move": self._move,
+            "signals": self._signals,
             "park": self._park,
             "shutdown": self._shutdown,
         }
@@ -75,6 +80,11 @@ class Requests:
         """In whose hands the instrument is. Reads the disk: not for a heartbeat."""
         tenure = self._worker.takeover.read() if self._worker.takeover is not None else None
         return {"takeover": tenure.refusal[1] if tenure is not None and tenure.refusal is not None else None}
+
+    def _held(self) -> Message:
+        """Which campaigns hold it, by their connections."""
+        held = {other.campaign for other in self._worker.server.connections if other.campaign is not None}
+        return {"held_by": sorted(held), "pid": os.getpid()}
 
     def _refuse_if_taken_over(self) -> None:
         """Raises `Refused` while a person has the instrument in hand: then nothing moves for a campaign."""
@@ -224,6 +234,18 @@ class Requests:
             return by_hand.move(Order(body, signature), aborts, lambda: connection.is_open)
 
         self._later(connection, message, work)
+
+    def _signals(self, connection: Connection, message: Message) -> None:
+        engine = self._ready()
+        with self._holding:
+            if self._is_looking:  # a device that does not answer must not collect threads
+                raise Refused("signals.busy", "the last look at the signals has not ended yet")
+            self._is_looking = True
+
+        def done() -> None:
+            self._is_looking = False
+
+        self._later(connection, message, lambda: engine.look(LOOK_S), done)
 
     def _later(
         self,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console.api.door import COOKIE, Door, caller_of, csrf_of, desk_of
 from athanor.console.api.problems import Denied
-from athanor.governance.people import LONGEST, SESSION_S, Access, Person
+from athanor.governance.people import LONGEST, SESSION_S, Access, Person, SignedIn
 from athanor.governance.rights import Role, Scope, scopes_of
 
 door = Door("people")
@@ -84,10 +84,11 @@ class AccessOut(BaseModel):
 
 
 class PasswordChange(Asked):
-    """One's own old and new password."""
+    """One's own old and new password. One's other sessions end; one's tokens as well, if wanted."""
 
     old: Password
     new: Password
+    end_tokens: bool = False
 
 
 class Proof(Asked):
@@ -159,7 +160,11 @@ def sign_in(asked: SignIn, request: Request, response: Response) -> SessionOut:
     """Sign in: sets the session's cookie."""
     desk = desk_of(request)
     source = request.client.host if request.client is not None else ""
-    done = desk.people.sign_in(asked.login, asked.password, asked.code, source)
+    return enter(desk.people.sign_in(asked.login, asked.password, asked.code, source), request, response)
+
+
+def enter(done: SignedIn, request: Request, response: Response) -> SessionOut:
+    """Set the cookie of a new session, and say whose it is."""
     response.set_cookie(
         COOKIE,
         done.secret,
@@ -202,9 +207,9 @@ def sign_out(request: Request, response: Response) -> None:
 
 @door.on("POST", "/session/password", "own", status=204, is_for_sessions=True)
 def change_password(asked: PasswordChange, request: Request) -> None:
-    """Change one's own password; one's other sessions end."""
-    caller = caller_of(request)
-    desk_of(request).people.change_password(caller.person.login, asked.old, asked.new, keep=caller.by)
+    """Change one's own password; one's other sessions end, and, if wanted, one's tokens."""
+    login, by = caller_of(request).person.login, caller_of(request).by
+    desk_of(request).people.change_password(login, asked.old, asked.new, keep=by, end_tokens=asked.end_tokens)
 
 
 @door.on("POST", "/session/second-factor", "own", is_for_sessions=True)

@@ -10,10 +10,39 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from athanor.console import pages
-from athanor.console.api import accounts, audit, board, campaigns, live, memory, overview, site
+from athanor.console.api import (
+    accounts,
+    audit,
+    board,
+    campaigns,
+    instruments,
+    live,
+    memory,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
 
+TOPICS = (
+    accounts,
+    audit,
+    board,
+    campaigns,
+    instruments,
+    live,
+    memory,
+    oidc,
+    overview,
+    reconcile,
+    resources,
+    site,
+    station,
+)
 LARGEST_BODY = 1 << 20
 HEADERS = {
     "Cache-Control": "no-store",
@@ -53,17 +82,8 @@ def describe(app: FastAPI) -> FastAPI:
         "Campaigns, decisions, instruments and people of one site. Every route says in `x-needs` what it needs. "
         "Stop All is a software stop, not a safety system."
     )
-    for door in (
-        accounts.door,
-        campaigns.door,
-        board.door,
-        overview.door,
-        site.door,
-        live.door,
-        audit.door,
-        memory.door,
-    ):
-        app.include_router(door)
+    for topic in TOPICS:
+        app.include_router(topic.door)
     return app
 
 

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from athanor.console.api.door import Answers
+from athanor.console.api.limits import Limits, Rate
 from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.console.api.shared import Shared
+from athanor.console.commands.connecting import Connecting
 from athanor.console.commands.decisions import Commands
+from athanor.console.commands.moving import Motions
 from athanor.console.commands.verification import Verification
+from athanor.console.gauges import Gauges
 from athanor.console.looks import Looks
+from athanor.console.openid import Journeys, Provider
+from athanor.console.settings import Settings
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -30,9 +36,11 @@ class Desk:
     Args:
         ledger: the ledger.
         home: the folder in which the file of accounts is kept.
+        settings: the site's settings; None: those that hold by themselves.
     """
 
-    def __init__(self, ledger: Ledger, home: Path) -> None:
+    def __init__(self, ledger: Ledger, home: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
         self.ledger = ledger
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
@@ -40,6 +48,12 @@ class Desk:
         self.shared = Shared()
         self.looks = Looks(ledger)
         self.verification = Verification(ledger.path, self.tell)
+        self.gauges = Gauges()
+        self.motions = Motions()
+        self.connecting = Connecting()
+        self.limits = Limits({kind: Rate(r.burst, r.per_second) for kind, r in self.settings.limits.items()})
+        self.providers = {one.name: Provider(one) for one in self.settings.sign_in.providers}
+        self.journeys = Journeys()
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""

@@ -33,6 +33,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from athanor.console.api.limits import Kind, TooOften, address_of
 from athanor.console.api.problems import KNOWN, Denied, Problem
 from athanor.governance.people import Caller
 from athanor.governance.rights import MEANING, Scope
@@ -99,7 +100,7 @@ class GuardedRoute(APIRoute):
         async def handle(request: Request) -> Response:
             # Who has to stop something does not queue behind those who sign in.
             await to_thread.run_sync(
-                lambda: let_in(request, self.needs, is_for_sessions=self.is_for_sessions),
+                lambda: self._admit(request),
                 limiter=stop_room() if self.needs == "stop" else None,
             )
             key = request.headers.get(KEY)
@@ -109,6 +110,26 @@ class GuardedRoute(APIRoute):
             return await self._once(key, request, inner)
 
         return handle
+
+    def _admit(self, request: Request) -> None:
+        """Let a request in that does not come too often. Raises `Denied`, or `SignInRefused`."""
+        is_change = request.method not in SAFE
+        if self.needs == "stop" and is_change:  # a stop is never too often
+            let_in(request, self.needs, is_for_sessions=self.is_for_sessions)
+            return
+        count(request, "address", source_of(request))
+        if self.needs == "nobody" and is_change:
+            count(request, "sign_in", source_of(request))
+        let_in(request, self.needs, is_for_sessions=self.is_for_sessions)
+        if self.needs in ("nobody", "stop"):
+            return
+        caller = caller_of(request)
+        if not is_change:
+            # Each screen for itself: one that is left open on a wall takes nothing from its person's others.
+            count(request, "read", caller.by)
+        else:
+            who = caller.person.login if caller.limit is None else caller.by
+            count(request, "account" if self.is_for_sessions else "change", who)
 
     async def _once(self, key: str, request: Request, inner: Callable[[Request], Awaitable[Response]]) -> Response:
         answers = desk_of(request).answers
@@ -127,6 +148,22 @@ class GuardedRoute(APIRoute):
             raise
         answers.keep(claim, response.status_code, bytes(response.body).decode())
         return response
+
+
+def source_of(request: Request) -> str:
+    """What the address that a request comes from counts as."""
+    return address_of(request.client.host if request.client is not None else "")
+
+
+def count(request: Request, kind: Kind, who: str) -> None:
+    """Count a request of somebody. Raises `TooOften`, which is written down, but not each time."""
+    desk = desk_of(request)
+    try:
+        desk.limits.take(kind, who)
+    except TooOften as error:
+        if error.is_news:
+            desk.note("rate_limited", {"kind": kind, "who": who, "path": request.url.path[:200]})
+        raise
 
 
 _STOP_ROOM: dict[object, CapacityLimiter] = {}
@@ -165,6 +202,7 @@ def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_session
         return
     if not caller.may(needs, simulated=desk.is_simulated(request.path_params)):
         refused = f"{caller.person.login} ({caller.person.role}) may not {MEANING[needs]}"
+        count(request, "refused", caller.by)
         desk.note("api_refused", {"login": caller.person.login, "needs": needs, "path": request.url.path[:200]})
         raise Denied(403, "scope.missing", refused, "ask an owner for a role that may")
 

@@ -13,11 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from athanor.agents.doubt import NoOutcomes, NoProfile
+from athanor.console.commands.moving import NoTarget
 from athanor.console.commands.refused import Refused
+from athanor.console.commands.resources import NoAmount
 from athanor.governance.gate import GateError
 from athanor.governance.people import PeopleError, SignInRefused
 from athanor.instruments.bounds import LimitViolation
+from athanor.instruments.laboratory import InstrumentUnavailable
 from athanor.instruments.latch import LatchError
+from athanor.instruments.reductions import ReductionFailed
+from athanor.instruments.station import StationError
+from athanor.instruments.takeover import TakenOver
+from athanor.instruments.words import Refused as Declined
+from athanor.instruments.write_switch import SwitchError
 from athanor.memory.errors import (
     Duplicate,
     IllegalTransition,
@@ -63,6 +72,15 @@ STATUS: dict[str, int] = {
     "file.newer": 500,
     "sign_in.wait": 429,
     "sign_in.busy": 503,
+    "identity.none": 404,
+    "identity.taken": 409,
+    "identity.only": 409,
+    "oidc.no_role": 403,
+    "oidc.no_account": 403,
+    "oidc.closed": 403,
+    "oidc.second_factor": 403,
+    "oidc.login": 409,
+    "oidc.login_taken": 409,
 }
 """Of the codes of accounts; signing in is 401 else, and what was typed is 422."""
 
@@ -93,6 +111,8 @@ def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
         return STATUS.get(error.code, 401), Problem(code=error.code, detail=text), error.wait_s
     if isinstance(error, PeopleError):
         return STATUS.get(error.code, 422), Problem(code=error.code, detail=text), 0.0
+    if isinstance(error, Refused) and isinstance(error.__cause__, Declined):  # the worker's own code says more
+        return 409, Problem(code=error.__cause__.code, detail=text, remedy=remedy), 0.0
     for kinds, status, code in _KNOWN:
         if isinstance(error, kinds):
             return status, Problem(code=code, detail=text, remedy=remedy), 1.0 if status == 503 else 0.0
@@ -100,6 +120,7 @@ def problem_of(error: Exception) -> tuple[int, Problem, float] | None:
 
 
 _KNOWN: list[tuple[Any, int, str]] = [
+    ((NoTarget, NoAmount), 422, "value.invalid"),
     (Refused, 409, "refused"),
     (NoSuchPlace, 422, "page.unknown"),
     (NotFound, 404, "not_found"),
@@ -114,10 +135,21 @@ _KNOWN: list[tuple[Any, int, str]] = [
     (LimitViolation, 422, "limit.violated"),
     (InvalidPoint, 422, "point.invalid"),
     (LatchError, 500, "latch.error"),
+    (TakenOver, 409, "takeover.held"),
+    (InstrumentUnavailable, 409, "instrument.unavailable"),
+    (SwitchError, 500, "writes.error"),
+    (StationError, 409, "station.error"),
+    (ReductionFailed, 422, "outcomes.unknown"),
+    (NoOutcomes, 422, "outcomes.missing"),
+    (NoProfile, 409, "profile.missing"),
     (PlaceError, 500, "place.error"),
     (sqlite3.OperationalError, 503, "file.busy"),
 ]
-KNOWN: tuple[Any, ...] = (Denied, PeopleError, *(kind for kind, _, _ in _KNOWN))
+KNOWN: tuple[Any, ...] = (
+    Denied,
+    PeopleError,
+    *(one for kind, _, _ in _KNOWN for one in (kind if isinstance(kind, tuple) else (kind,))),
+)
 """What handlers may raise and what is not a fault of the console."""
 
 

@@ -78,9 +78,10 @@ class StopAllOut(BaseModel):
 
 
 class Reset(Asked):
-    """Why it is safe to go on."""
+    """Why it is safe to go on. `count` is that of the latch that was looked at: a later stop is not reset unseen."""
 
     reason: Reason
+    count: int | None = None
 
 
 class Health(BaseModel):
@@ -116,7 +117,9 @@ def one_instrument(instrument: str, request: Request) -> InstrumentOut:
 def reset_stop(instrument: str, asked: Reset, request: Request) -> LatchOut:
     """Release the latch of Stop All, with a reason. What was approved before the stop stays void."""
     desk = desk_of(request)
-    state = desk.commands(caller_of(request)).reset_stop(desk.place(instrument), asked.reason)
+    place = desk.place(instrument)
+    state = desk.commands(caller_of(request)).reset_stop(place, asked.reason, asked.count)
+    desk.note("stop_reset", {"instrument": place.name, "reason": asked.reason, "by": state.by, "count": state.count})
     return LatchOut(engaged=state.engaged, count=state.count, reason=state.reason, by=state.by, at=state.at)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.console import wording
 from athanor.console.cli import context, output
+from athanor.console.commands.station import open_questions
 
 if TYPE_CHECKING:
     from athanor.instruments.station import AnyQuestion, SetQuestion, Sheet, Station
@@ -83,11 +84,6 @@ def page(found: Station, sheet: Sheet | None) -> str:
     if standing == "withdrawn":
         return "\n".join([*lines, "", "Nothing is asked any more. Do not go on."])
     return "\n".join([*lines, "", *_commands(found, sheet)])
-
-
-def open_questions(found: Station, sheet: Sheet) -> tuple[AnyQuestion, ...]:
-    """The questions of a sheet that nobody has answered yet."""
-    return tuple(one for one in sheet.questions if found.answer(one.id) is None)
 
 
 def head(found: Station, sheet: Sheet) -> list[str]:

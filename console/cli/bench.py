@@ -13,6 +13,7 @@ import typer
 
 from athanor.console.cli import asking, output
 from athanor.console.cli.failures import Refused
+from athanor.console.commands.station import open_questions
 
 if TYPE_CHECKING:
     from athanor.instruments.station import Answer, AnyQuestion, Sheet, Station
@@ -55,7 +56,7 @@ class Bench:
         while True:
             sheet = self._station.sheet()
             standing = self._station.standing(sheet)
-            is_open = sheet is not None and bool(asking.open_questions(self._station, sheet))
+            is_open = sheet is not None and bool(open_questions(self._station, sheet))
             if standing in ("waiting", "orphan") and is_open:
                 return sheet
             if standing in ("orphan", "withdrawn") or not wait:
@@ -68,10 +69,11 @@ class Bench:
 
     def _answer(self, sheet: Sheet) -> bool:
         """Put the sheet to the person; whether the answer counts."""
-        from athanor.console.cli.station import await_taken, kept, lay_down
+        from athanor.console.cli.station import kept
+        from athanor.console.commands.station import await_taken, lay_down
         from athanor.instruments.entries import EntryRefused
 
-        questions = asking.open_questions(self._station, sheet)
+        questions = open_questions(self._station, sheet)
         settings = tuple(one for one in questions if one.kind == "set")
         asked = settings or questions  # first what is to be set, and the measurement by itself
         output.say("\n".join([*asking.head(self._station, sheet), *asking.body(asked), ""]))

@@ -72,12 +72,14 @@ def console(
             "Give --tls-certificate and --tls-key, or listen on 127.0.0.1.",
         )
     server = _server()
+    from athanor.console import settings
     from athanor.console.api.app import create_app
     from athanor.console.api.desk import Desk
     from athanor.memory import places
 
+    found = settings.load(places.home())
     opened = context.open_ledger(ledger, create=True)
-    desk = Desk(opened, places.home())
+    desk = Desk(opened, places.home(), found)
     scheme = "http" if certificate is None else "https"
     app = create_app(desk, _hosts(host, port, name or [], scheme))
     config = server.Config(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from athanor.console.cli import card, context, output
 from athanor.console.cli.failures import Refused
+from athanor.console.commands import reconcile as commands
 from athanor.console.commands.decisions import is_driven
 
 if TYPE_CHECKING:
     from athanor.agents.doubt import Answer, Doubt
-    from athanor.instruments.quarantine import SetAside
-    from athanor.instruments.reconcile import Found
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Campaign, Experiment, Outcome
 
@@ -74,7 +73,7 @@ def reconcile(
     answer = _state(as_state)
     opened = context.open_ledger(ledger)
     scope = _scope(opened, subject)
-    swept = _sweep(opened, scope.campaigns)
+    swept = commands.sweep(opened, scope.campaigns)
     experiments = _in_doubt(opened, scope)
     if answer is not None:
         _answer(opened, experiments, swept, answer, reason, outcomes, again, json)
@@ -82,7 +81,7 @@ def reconcile(
     if reason is not None or outcomes or again:
         raise typer.BadParameter("say with --as what happened", param_hint="--as")
     if connect and experiments:
-        swept.troubles.update(_connect(opened, experiments))
+        swept.troubles.update(commands.connect(opened, experiments))
     doubts = _examine(opened, experiments)
     if json:
         output.emit({"ledger": opened.url, **swept.to_json(), "in_doubt": [doubt.to_json() for doubt in doubts]})
@@ -141,23 +140,6 @@ class Scope:
     experiment: str | None = None
 
 
-@dataclass
-class Swept:
-    """What the look at the instruments gave: what was found, what is set aside, which instruments did not answer."""
-
-    found: list[Found] = field(default_factory=list)
-    set_aside: dict[str, list[SetAside]] = field(default_factory=dict)
-    troubles: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "found": [asdict(item) for item in self.found],
-            "set_aside": {name: [asdict(item) for item in items] for name, items in self.set_aside.items()},
-            "troubles": self.troubles,
-        }
-
-
 def _state(text: str | None) -> Answer | None:
     if text is None:
         return None
@@ -187,37 +169,6 @@ def _in_doubt(ledger: Ledger, scope: Scope) -> list[Experiment]:
     return [item for item in found if scope.experiment in (None, item.id)]
 
 
-def _sweep(ledger: Ledger, campaigns: Sequence[Campaign]) -> Swept:
-    """Take in what can be known without a person, on every instrument of these campaigns."""
-    from athanor.agents.doubt import places_of
-    from athanor.instruments.quarantine import aside
-    from athanor.instruments.reconcile import reconcile as look
-    from athanor.instruments.wire import WorkerLost
-
-    swept = Swept()
-    for place in places_of(ledger, campaigns).values():
-        if not place.directory.is_dir():
-            continue  # nothing has ever been run on it
-        try:
-            swept.found += look(ledger, place, retry=True)
-        except WorkerLost as error:
-            swept.troubles[place.name] = f"{error}. End it with `athanor stop-all --instrument {place.name}`"
-        if items := aside(place):
-            swept.set_aside[str(place.directory)] = items
-    return swept
-
-
-def _connect(ledger: Ledger, experiments: Sequence[Experiment]) -> dict[str, str]:
-    """Let the instruments of these experiments be connected, so that they can say where they stand."""
-    from athanor.agents.doubt import connect
-
-    troubles = {}
-    for campaign in {item.campaign_id: ledger.campaign(item.campaign_id) for item in experiments}.values():
-        if (trouble := connect(ledger, campaign)) is not None:
-            troubles[campaign.instrument] = trouble
-    return troubles
-
-
 def _examine(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Doubt]:
     from athanor.agents.doubt import examine
 
@@ -230,7 +181,7 @@ def _examine(ledger: Ledger, experiments: Sequence[Experiment]) -> list[Doubt]:
 def _answer(
     ledger: Ledger,
     experiments: Sequence[Experiment],
-    swept: Swept,
+    swept: commands.Swept,
     answer: Answer,
     reason: str | None,
     outcomes: list[str] | None,
@@ -264,16 +215,12 @@ def _settled(experiment: Experiment, answer: Answer) -> dict[str, Any]:
 
 
 def _sign(ledger: Ledger, experiment: Experiment, answer: Answer, reason: str, words: list[str] | None) -> None:
-    from athanor.agents import doubt
-
     measured = parse_outcomes(words) if words else None
-    doubt.settle(ledger, context.gate(ledger), experiment, answer, reason, measured)
+    commands.ReconcileCommands(ledger, context.person()).settle(experiment, answer, reason, measured)
 
 
 def _put_up_again(ledger: Ledger, experiment: Experiment) -> str:
-    from athanor.agents.campaign import propose_experiment
-
-    following = propose_experiment(ledger, experiment.campaign_id, experiment.values, by=context.person())
+    following = commands.ReconcileCommands(ledger, context.person()).put_up_again(experiment)
     typed = context.command("approve", f"{following.id}@{following.revision[:8]}", ledger=context.ledger_flag(ledger))
     output.say(f"  Its settings are put up again as [name]{following.id}[/]. To approve:  [command]{typed}[/]")
     return following.id
@@ -360,7 +307,7 @@ def _ask_outcomes(doubt: Doubt) -> list[str]:
 # -- what is said --------------------------------------------------------------------------------------------------
 
 
-def _say_swept(swept: Swept) -> None:
+def _say_swept(swept: commands.Swept) -> None:
     for item in swept.found:
         if item.kind not in ("in_doubt", "set_aside"):
             output.say(f"[good]·[/] [name]{output.plain(item.subject)}[/]: {output.plain(item.detail)}")

@@ -8,7 +8,7 @@ import typer
 
 from athanor.console import wording
 from athanor.console.cli import context, output
-from athanor.console.cli.failures import Refused
+from athanor.console.commands.resources import NoAmount, ResourceCommands
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -89,13 +89,7 @@ def add_sample(
     json: context.JsonOption = False,
 ) -> None:
     """Add a sample."""
-    from athanor.memory.records import new_id
-    from athanor.memory.resources import Sample
-
-    opened = context.open_ledger(ledger, create=True)
-    made_from = opened.sample(parent).id if parent is not None else None
-    sample = Sample(id=new_id("sample"), label=label, description=description, location=at, parent_id=made_from)
-    opened.add_sample(sample)
+    sample = _commands(context.open_ledger(ledger, create=True)).add_sample(label, at, parent, description)
     _done(json, sample.model_dump(), f"added sample [name]{output.plain(label)}[/]")
 
 
@@ -220,24 +214,12 @@ def add_stock(
     json: context.JsonOption = False,
 ) -> None:
     """Add to a stock, or begin one."""
-    from athanor.memory.errors import NotFound
-    from athanor.memory.resources import Consumable
-
     opened = context.open_ledger(ledger, create=True)
-    _check_unit(unit)
-    if not 0 <= amount < float("inf") or (low is not None and not 0 <= low < float("inf")):
-        raise typer.BadParameter("amounts are finite and not below 0", param_hint="AMOUNT")
     try:
-        there = opened.consumable(consumable)
-    except NotFound:
-        new = Consumable(id=consumable, description=description, unit=unit, amount=amount, low=low)
-        opened.add_consumable(new)
-    else:
-        _same_unit(there.id, there.unit, unit)
-        opened.refill(consumable, amount, context.person(), reason)
-        if low is not None:
-            opened.set_stock(consumable, context.person(), reason, low=low)
-    _say_level(opened, consumable, json)
+        level = _commands(opened).add_stock(consumable, amount, unit, low, description, reason)
+    except NoAmount as error:
+        raise typer.BadParameter(str(error), param_hint="--unit" if "unit" in str(error) else "AMOUNT") from error
+    _say_level(level, json)
 
 
 def set_stock(
@@ -249,13 +231,12 @@ def set_stock(
     json: context.JsonOption = False,
 ) -> None:
     """Correct what is there, or the level at which you are told."""
-    if amount is None and low is None:
-        raise typer.BadParameter("give the amount that is there, or --low", param_hint="AMOUNT")
-    opened = context.open_ledger(ledger)
-    if amount is not None and not reason.strip():
-        raise typer.BadParameter("say why the amount was wrong", param_hint="--reason")
-    opened.set_stock(consumable, context.person(), reason, amount=amount, low=low)
-    _say_level(opened, consumable, json)
+    commands = _commands(context.open_ledger(ledger))
+    try:
+        level = commands.set_stock(consumable, amount, low, reason)
+    except NoAmount as error:
+        raise typer.BadParameter(str(error), param_hint="--reason" if "why" in str(error) else "AMOUNT") from error
+    _say_level(level, json)
 
 
 def show_stock(
@@ -275,11 +256,14 @@ def show_stock(
         output.show(f"  [quiet]{wording.moment(item.at)}[/]  {output.plain(_stock_text(item, level))}")
 
 
-def _say_level(ledger: Ledger, name: str, json: bool) -> None:
-    [level] = ledger.levels([name])
+def _say_level(level: Level, json: bool) -> None:
     if json:
         output.emit(_level(level))
     output.say(f"[good]✓[/] {_level_text(level)}")
+
+
+def _commands(opened: Ledger) -> ResourceCommands:
+    return ResourceCommands(opened, context.person())
 
 
 def _level(level: Level) -> dict[str, Any]:
@@ -321,21 +305,3 @@ def _done(json: bool, result: dict[str, Any], text: str) -> None:
     if json:
         output.emit(result)
     output.say(f"[good]✓[/] {text}")
-
-
-def _check_unit(unit: str | None) -> None:
-    if unit is None:
-        return
-    import pint
-
-    try:
-        pint.get_application_registry().parse_units(unit)
-    except (pint.PintError, AttributeError, ValueError, TypeError) as error:
-        raise typer.BadParameter(f"{unit!r} is no unit", param_hint="--unit") from error
-
-
-def _same_unit(name: str, there: str | None, given: str | None) -> None:
-    from athanor.instruments.units import same_unit
-
-    if given is not None and not same_unit(there, given):
-        raise Refused(f"{name} is kept in {there or 'plain numbers'}, not in {given}", "Give the amount in that.")

@@ -122,13 +122,23 @@ class Commands:
             )
         return int(state.count)
 
-    def reset_stop(self, place: InstrumentPlace, reason: str) -> LatchState:
-        """Release the latch of Stop All. Raises `Refused` when it is not engaged, `LatchError` when it cannot be."""
+    def reset_stop(self, place: InstrumentPlace, reason: str, seen: int | None = None) -> LatchState:
+        """Release the latch of Stop All. `seen` is the count of the latch that the person looked at.
+
+        Raises:
+            Refused: it is not engaged, or somebody has stopped again since.
+            LatchError: it cannot be written.
+        """
         from athanor.instruments.latch import Latch
 
         latch = Latch(place)
-        if not latch.read().engaged:
-            raise Refused(f"{place.name} is not latched", "Nothing to reset.")
+        now = latch.read()
+        if not now.engaged:
+            since = f" any more: {now.by} reset it ({now.reason})" if now.by and now.reason else ""
+            raise Refused(f"{place.name} is not latched{since}", "Nothing to reset.")
+        if seen is not None and now.count != seen:
+            said = f"{now.by or 'somebody'} has stopped {place.name} again since you looked: {now.reason}"
+            raise Refused(said, "Look again, then reset it if it is safe.")
         latch.reset(reason, self.person)
         return latch.read()
 

@@ -26,23 +26,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-cache",
 }
-ADDRESSES = (
-    "/",
-    "/sign-in",
-    "/account",
-    "/new",
-    "/campaigns/{a}",
-    "/experiments/{a}",
-    "/instruments",
-    "/instruments/{a}",
-    "/memory",
-    "/alarms",
-    "/handover",
-    "/handover/{a}",
-    "/audit",
-    "/notifications",
-    "/people",
-)
+ADDRESSES = ("/", "/sign-in", "/account", "/audit", "/campaigns/{a}", "/experiments/{a}", "/memory", "/people")
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

@@ -3,8 +3,10 @@ import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./p
 import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useLine, whoAmI } from "./api.js";
 import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
+import { AuditPage } from "./audit.js";
 import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
+import { MemoryPage } from "./memory.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
 import { SignIn } from "./sign_in.js";
@@ -14,6 +16,8 @@ const ROUTES = [
   ["/", Overview, "Overview", "read"],
   ["/campaigns/:id", CampaignPage],
   ["/experiments/:id", DecisionPage],
+  ["/memory", MemoryPage, "Memory", "read"],
+  ["/audit", AuditPage, "Audit", "audit.read"],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
 ];

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
-from athanor.console.cli import moving
 from athanor.console.cli.app import run
-from athanor.console.cli.moving import target_of
+from athanor.console.commands import moving
+from athanor.console.commands.moving import NoTarget, target_of
 from athanor.governance.orders import Orders
 from athanor.instruments.config import Config
 from athanor.instruments.laboratory import load
@@ -46,7 +45,7 @@ def test_a_value_is_read_in_the_axiss_own_unit_and_kind(spec: AxisSpec, text: st
 
 @pytest.mark.parametrize(("spec", "text", "unit"), [(HEATER, "80", "K"), (STAGES, "3", "mm"), (HEATER, "hot", None)])
 def test_another_unit_or_no_number_is_refused(spec: AxisSpec, text: str, unit: str | None) -> None:
-    with pytest.raises(typer.BadParameter):
+    with pytest.raises(NoTarget):
         target_of(spec, "x", text, unit)
 
 
@@ -79,12 +78,12 @@ def test_at_a_terminal_it_asks_first(
     TakeOver(place, key.public).take("ada", lambda: orders.take_over("snar-flow", timedelta(hours=1), "look"))
     carried: list[Any] = []
 
-    def carry_out(client: Any, place: Any, order: Any, *rest: Any) -> dict[str, Any]:
+    def carry_out(commands: Any, client: Any, plan: Any, order: Any) -> dict[str, Any]:
         carried.append(order)
         return {"from": 60.0, "to": 80.0}
 
-    monkeypatch.setattr(moving, "_worker", lambda *_: NoWorker())
-    monkeypatch.setattr(moving, "_carry_out", carry_out)
+    monkeypatch.setattr(moving, "connected", lambda *_: NoWorker())
+    monkeypatch.setattr(moving.MoveCommands, "carry_out", carry_out)
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     code = run(["move", "snar-flow", "temperature", "80"])
     said = capsys.readouterr().err

@@ -21,8 +21,8 @@ from athanor.console.cli.context import person
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine answers late."""
-    monkeypatch.setattr("athanor.console.cli.runs.PATIENCE_S", 60.0)
-    monkeypatch.setattr("athanor.console.cli.runs.READ_BACK_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.PATIENCE_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.READ_BACK_S", 60.0)
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:

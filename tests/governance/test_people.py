@@ -16,7 +16,7 @@ import argon2
 import pyotp
 import pytest
 
-from athanor.governance import people as module
+from athanor.governance import _people as module
 from athanor.governance.people import IDLE_S, LONGEST, SESSION_S, STEP_S, People, PeopleError, SignInRefused
 from athanor.governance.rights import ROLES, SCOPES
 

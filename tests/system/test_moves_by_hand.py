@@ -45,8 +45,8 @@ def until(condition: Callable[[], Any]) -> Any:
 @pytest.fixture(autouse=True)
 def _ada(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ada")
-    monkeypatch.setattr("athanor.console.cli.runs.PATIENCE_S", 60.0)
-    monkeypatch.setattr("athanor.console.cli.runs.READ_BACK_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.PATIENCE_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.READ_BACK_S", 60.0)
 
 
 def athanor(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any], str]:

@@ -38,9 +38,9 @@ def until(condition: Callable[[], Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("athanor.console.cli.runs.PATIENCE_S", 60.0)
-    monkeypatch.setattr("athanor.console.cli.runs.READ_BACK_S", 60.0)
-    monkeypatch.setattr("athanor.console.cli.takeover.END_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.PATIENCE_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.READ_BACK_S", 60.0)
+    monkeypatch.setattr("athanor.console.commands.runs.END_S", 60.0)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from athanor.agents.spec import parse
 from athanor.console.api.app import create_app
 from athanor.console.api.desk import Desk
 from athanor.console.api.door import CSRF
+from athanor.console.api.limits import RATES, Limits, Rate
 from athanor.governance.rights import ROLES
 from athanor.instruments.config import Config
 from athanor.instruments.laboratory import load
@@ -34,6 +36,8 @@ class Site:
         self.desk = Desk(self.ledger, home)
         self.now = 1_800_000_000.0
         self.desk.people._clock = lambda: self.now
+        # The tests ask more in a second than people do in an hour.
+        self.desk.limits = Limits(dict.fromkeys(RATES, Rate(1e6, 1e6)))
         self.app = create_app(self.desk, [HOST])
         found: Any = load("snar-flow")
         self.campaign: str = open_campaign(parse(found.campaign_file().read_text()), self.ledger)
@@ -54,7 +58,10 @@ class Site:
                 )
 
     def propose(self) -> Experiment:
-        return propose_experiment(self.ledger, self.campaign, POINT, by="test")
+        return self.propose_at(POINT)
+
+    def propose_at(self, values: Mapping[str, float]) -> Experiment:
+        return propose_experiment(self.ledger, self.campaign, dict(values), by="test")
 
     def visitor(self, **headers: str) -> TestClient:
         """Somebody who is not signed in."""

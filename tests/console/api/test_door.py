@@ -50,10 +50,14 @@ def ask(client: TestClient, method: str, path: str, site: Site, campaign: str | 
         campaign_id=campaign or site.campaign,
         experiment_id=site.experiment.id,
         instrument="snar-flow",
+        move_id="none",
+        sample="none",
         login="nobody",
         token="none",
         access="none",
         position=1,
+        provider="none",
+        identity="none",
     )
     if path == "/api/v1/changes":
         # A stream never ends for who may listen: one that cannot begin.
@@ -73,6 +77,9 @@ def test_every_route_says_what_it_needs() -> None:
     assert {(method, path) for method, path, needs in ROUTES if needs == "nobody"} == {
         ("POST", "/api/v1/session"),
         ("GET", "/api/v1/health"),
+        ("GET", "/api/v1/session/providers"),
+        ("POST", "/api/v1/session/providers/{provider}/begin"),
+        ("POST", "/api/v1/session/providers/{provider}/finish"),
     }
     assert [path for method, path, needs in ROUTES if needs == "stop" and method == "POST"] == ["/api/v1/stop-all"]
     with pytest.raises(TypeError, match="does not say"):
@@ -85,7 +92,7 @@ def test_a_session_opens_what_its_role_may(site: Site, role: Role) -> None:
     for method, path, needs in ROUTES:
         if (method, path) == ("DELETE", "/api/v1/session"):
             continue
-        about_simulated = any(f"{{{name}}}" in path for name in ("campaign_id", "experiment_id", "instrument"))
+        about_simulated = any(name in path for name in ("{campaign_id}", "{experiment_id}", "{instrument}"))
         may = needs in OPEN or needs in scopes_of(role, simulated=about_simulated)
         answer = ask(client, method, path, site)
         if needs == "nobody":

@@ -15,19 +15,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import argon2
 import httpx
+from fastapi import FastAPI
 from ruamel.yaml import YAML
 
+from athanor.console.api.app import describe
 from athanor.governance.people import PEOPLE, People
 from athanor.governance.rights import ROLES
 from athanor.instruments.laboratory import load
@@ -70,6 +75,11 @@ class Console:
     def __init__(self, port: int) -> None:
         self.port = port
         self.faults: list[str] = []
+        self._routes = [
+            (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)))
+            for path, methods in describe(FastAPI()).openapi()["paths"].items()
+            for method in methods
+        ]
         self._contexts: list[BrowserContext] = []
 
     def url(self, path: str = "/") -> str:
@@ -121,6 +131,11 @@ class Console:
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((self.url(), "data:")):
             self.faults.append(f"a page asked for {request.url}")
+        path = urlsplit(request.url).path
+        if path.startswith("/api/") and not any(
+            method == request.method and shape.fullmatch(path) for method, shape in self._routes
+        ):
+            self.faults.append(f"no route answers {request.method} {path}")
 
 
 def with_accounts(home: Path) -> None:
@@ -184,3 +199,16 @@ def until(look: Callable[[], T], seconds: float = 90.0) -> T:
         assert time.monotonic() < deadline, "it did not happen in time"
         threading.Event().wait(0.05)
     return found
+
+
+def accessible(page: Page) -> None:
+    """Fail where axe-core finds something serious on a page; the test puts it in, past the page's policy."""
+    source = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(source)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:4]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not serious, f"{page.url}: {serious}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.console.api.site_rig import Site
 from tests.console.pages.browser import CHROMIUM, Console, chromium, open_console
 
 if TYPE_CHECKING:
@@ -25,3 +26,10 @@ def console(home: Path, tmp_path: Path) -> Iterator[Console]:
     with open_console(home, tmp_path / "console.log") as made:
         yield made
         made.check()
+
+
+@pytest.fixture
+def site(home: Path) -> Iterator[Site]:
+    made = Site(home)
+    yield made
+    made.ledger.close()

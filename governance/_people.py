@@ -1,0 +1,198 @@
+"""The file of accounts: what is kept in it, and what all parts that work with it share.
+
+Kept beside the ledger, never in it: a ledger is copied, backed up and handed on, and secrets must not travel with it.
+What was done to an account, and by whom, goes into the ledger's journal through `audit`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from athanor.governance.rights import Role
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 2
+HASHING = 4
+"""Passwords that are hashed at once, each in 64 MiB."""
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+_TABLES = """
+CREATE TABLE person (
+    login TEXT PRIMARY KEY, name TEXT NOT NULL, role TEXT NOT NULL, is_active INTEGER NOT NULL, added REAL NOT NULL,
+    password TEXT NOT NULL, must_change INTEGER NOT NULL, secret TEXT, pending TEXT, step INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE recovery (login TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (login, hash));
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, login TEXT NOT NULL, source TEXT NOT NULL, began REAL NOT NULL,
+    seen REAL NOT NULL, ended REAL
+);
+CREATE TABLE token (
+    id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, login TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL,
+    issued REAL NOT NULL, expires REAL NOT NULL, seen REAL, ended REAL
+);
+CREATE TABLE attempt (key TEXT PRIMARY KEY, failed REAL NOT NULL, at REAL NOT NULL, until REAL NOT NULL);
+"""
+_SINCE_2 = """
+CREATE TABLE identity (
+    id TEXT PRIMARY KEY, issuer TEXT NOT NULL, subject TEXT NOT NULL, login TEXT NOT NULL, linked REAL NOT NULL,
+    is_theirs INTEGER NOT NULL, UNIQUE (issuer, subject)
+);
+"""
+
+
+class PeopleError(Exception):
+    """What cannot be done as asked. `code` is stable; the message says why and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SignInRefused(PeopleError):
+    """Somebody was not signed in, or is not any more; `wait_s` says how long to wait before the next try."""
+
+    def __init__(self, code: str, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(code, message)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account, without its secrets. Times are Unix seconds."""
+
+    login: str
+    name: str
+    role: Role
+    is_active: bool
+    added: float
+    must_change: bool
+    """The password was given out by somebody else: nothing but Stop All is allowed before it is changed."""
+    has_second_factor: bool
+
+
+Audit = Callable[[str, dict[str, Any]], object]
+
+
+class PeopleFile:
+    """The file, one writer at a time.
+
+    Args:
+        path: the file; made when it is not there, and readable by its owner alone.
+        audit: told of every change to an account, before it is made for good; what it raises undoes the change. Signing
+            in and out does not hang on it: who has to stop something must get in while the ledger is full.
+        clock: Unix time in seconds.
+
+    Raises:
+        PeopleError: the libraries are missing, or the file is of a later version.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        audit: Audit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        try:
+            import argon2
+            import pyotp
+        except ImportError as error:
+            raise PeopleError(
+                "library.missing", f"accounts need {error.name}; install it: pip install 'athanor-lab[console]'"
+            ) from error
+        self._argon2, self._pyotp = argon2, pyotp
+        self._hasher = argon2.PasswordHasher()
+        self._hashing = threading.BoundedSemaphore(HASHING)
+        self._nobody = ""
+        self._path = path
+        self._audit = audit
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        path.chmod(0o600)
+        with self._change() as file:
+            version = file.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
+                raise PeopleError("file.newer", f"{path} is of a later version of Athanor; use that one")
+            for since, tables in ((1, _TABLES), (2, _SINCE_2)):
+                if version < since:
+                    for statement in tables.split(";"):
+                        file.execute(statement)
+            if version < SCHEMA:
+                file.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _note(self, kind: str, body: dict[str, Any]) -> None:
+        """Tell the audit of what happens whether or not it takes it."""
+        try:
+            self._audit(kind, body)
+        except Exception:
+            log.exception("%s could not be written down: %s", kind, body)
+
+    def _end_all(self, file: sqlite3.Connection, login: str, *, tokens: bool = True, keep: str = "") -> None:
+        now = self._clock()
+        file.execute("UPDATE session SET ended = ? WHERE login = ? AND ended IS NULL AND id != ?", (now, login, keep))
+        if tokens:
+            file.execute("UPDATE token SET ended = ? WHERE login = ? AND ended IS NULL", (now, login))
+
+    @contextlib.contextmanager
+    def _look(self, timeout_s: float = 10.0) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None)) as file:
+            file.row_factory = sqlite3.Row
+            yield file
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """One writer at a time, whichever process; all of it or nothing."""
+        with self._look() as file:
+            file.execute("BEGIN IMMEDIATE")
+            try:
+                yield file
+            except BaseException:
+                file.execute("ROLLBACK")
+                raise
+            file.execute("COMMIT")
+
+    def _find(self, file: sqlite3.Connection, login: str) -> sqlite3.Row | None:
+        found: sqlite3.Row | None = file.execute("SELECT * FROM person WHERE login = ?", (login,)).fetchone()
+        return found
+
+    def _known(self, file: sqlite3.Connection, login: str) -> sqlite3.Row:
+        if (row := self._find(file, login)) is None:
+            raise PeopleError("login.unknown", f"there is no {login}")
+        return row
+
+
+def person_of(row: sqlite3.Row | dict[str, Any]) -> Person:
+    return Person(
+        login=row["login"],
+        name=row["name"],
+        role=row["role"],
+        is_active=bool(row["is_active"]),
+        added=row["added"],
+        must_change=bool(row["must_change"]),
+        has_second_factor=bool(row["secret"]),
+    )
+
+
+def hash_of(secret: str) -> str:
+    """Of a secret with so much chance in it that it needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_identity(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(8)}"
+
+
+def word(length: int, groups: int) -> str:
+    """Letters and digits that nobody mistakes, in groups."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(length)) for _ in range(groups))
