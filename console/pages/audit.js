@@ -48,7 +48,7 @@ function Audit() {
     <section class="panel" aria-labelledby="rows"><h2 id="rows">The journal</h2>
       <form onSubmit=${(event) => { event.preventDefault(); show(typed); }} aria-label="Which rows">
         <div class="filters">
-          <${Field} label="Who" value=${typed.who} onInput=${(who) => setTyped({ ...typed, who })} autocapitalize="none" spellcheck="false" />
+          <${Field} label="Who" value=${typed.who} onInput=${(who) => setTyped({ ...typed, who })} autocapitalize="none" spellcheck=${false} />
           <${Field} label="Kind" value=${typed.kind} onInput=${(kind) => setTyped({ ...typed, kind })} placeholder="decision, signed in" autocapitalize="none" />
           <${Field} label="Instrument" value=${typed.instrument} onInput=${(instrument) => setTyped({ ...typed, instrument })} autocapitalize="none" />
           <${Field} label="Campaign" value=${typed.campaign} onInput=${(campaign) => setTyped({ ...typed, campaign })} autocapitalize="none" />
@@ -119,6 +119,6 @@ function Found({ found, onShow }) {
   return html`<div class="trouble"><strong>✕ The record is not whole: ${count(found.count, "problem")} in ${count(found.rows, "row")}.</strong>
       ${found.first && html`<p>The first: ${found.first.detail}${found.first.chain ? html` <span class="mono">(${found.first.chain}${found.first.seq !== null ? `, row ${found.first.seq}` : ""})</span>` : ""}. ${found.first.position !== null && html`<${Button} onPress=${() => onShow(found.first.position)}>Show row ${found.first.position}<//>`}</p>`}</div>
     <ul class="plainlist log" tabindex="0" aria-label="What is wrong">${found.problems.map((one, index) => html`<li key=${index}><strong>${one.kind}</strong>: ${one.detail} ${one.position !== null && html`<${Button} kind="plain" onPress=${() => onShow(one.position)}>row ${one.position}<//>`}</li>`)}${notes}</ul>
-    ${found.count > found.problems.length && html`<p class="quiet">${count(found.count - found.problems.length, "further problem")} not listed: `athanor ledger verify` lists all.</p>`}
+    ${found.count > found.problems.length && html`<p class="quiet">${count(found.count - found.problems.length, "further problem")} not listed: <code>athanor ledger verify</code> lists all.</p>`}
     <p>Leave the ledger as it is, keep a copy, and hold it against a backup. ${when}</p>`;
 }
