@@ -253,6 +253,11 @@ class Experiments(Store):
         query = select(_INTENT).where(_INTENT.c.campaign_id == campaign_id)
         return self._list(Intent, query.order_by(_INTENT.c.position))
 
+    def experiments_in(self, states: Iterable[str]) -> list[Experiment]:
+        """Return the experiments of all campaigns that are in one of `states`, in the order in which they came."""
+        query = select(_EXPERIMENT).where(_EXPERIMENT.c.state.in_(list(states)))
+        return self._list(Experiment, query.order_by(_EXPERIMENT.c.position))
+
 
 def settlement(decision: Decision) -> str:
     """Return the state that a decision of kind `settle` gives its experiment.

@@ -30,7 +30,7 @@ class Leases(Store):
     def acquire_lease(
         self, resource: str, holder: str, ttl_s: float, is_gone: Callable[[str], bool] = lambda holder: False
     ) -> Lease:
-        """Take the lease of `campaign:ID` or `instrument:NAME` for `ttl_s` seconds.
+        """Take the lease of `campaign:ID`, `instrument:NAME` or `watch:NAME` for `ttl_s` seconds.
 
         Whoever holds it already renews it and keeps the epoch, so `holder` must name one process and no other. A holder
         of whom `is_gone` knows that it has ended loses the lease before its time.
@@ -39,7 +39,7 @@ class Leases(Store):
             LeaseHeld: another holder's time has not run out.
             InvalidRecord: the resource, the holder or the time makes no sense.
         """
-        refuse(not resource.startswith(("campaign:", "instrument:")), f"no lease is kept for {resource!r}")
+        refuse(not resource.startswith(("campaign:", "instrument:", "watch:")), f"no lease is kept for {resource!r}")
         refuse(not holder, "a lease needs a holder")
         refuse(not 0 < ttl_s <= 86400, f"a lease of {ttl_s} s: give 0 to 86400")
         with self._writing() as writer:

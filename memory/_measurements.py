@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, update
 
 from athanor.memory._store import Store, Writer, campaign_of, find, refuse
 from athanor.memory.canonical import digest_text, time_text
-from athanor.memory.errors import InvalidRecord, NotFound
+from athanor.memory.errors import InvalidRecord, NotFound, Overtaken
 from athanor.memory.journal import chain_of
 from athanor.memory.records import (
     Document,
@@ -196,6 +196,24 @@ class Measurements(Store):
         with self._writing() as writer:
             event = Event(id=new_id("event"), campaign_id=campaign_id, kind=kind, body=body, created_at=writer.moment)
             writer.insert(event, campaign_id, "event")
+        return event
+
+    def add_event_after(self, kind: str, body: dict[str, Any], after: str | None) -> Event:
+        """Add an event of the site, if the newest of its kind still has the id `after` (None: there is none).
+
+        So a history that is kept as events of one kind can be continued by several processes, each of which decides
+        what comes next by what it has read.
+
+        Raises:
+            Overtaken: another one was added.
+        """
+        newest = select(_EVENT.c.id).where(_EVENT.c.kind == kind).order_by(_EVENT.c.position.desc()).limit(1)
+        with self._writing() as writer:
+            found = writer.connection.execute(newest).scalar()
+            if found != after:
+                raise Overtaken(f"another {kind} was written after {after}; try again")
+            event = Event(id=new_id("event"), kind=kind, body=body, created_at=writer.moment)
+            writer.insert(event, None, "event")
         return event
 
     def events(

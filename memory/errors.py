@@ -97,6 +97,10 @@ class LedgerBusy(LedgerError):
     """Another process held the write lock for longer than the ledger waits."""
 
 
+class Overtaken(LedgerBusy):
+    """Something was added to a history after what the writer had read of it: read on, and decide anew."""
+
+
 class LedgerFull(LedgerError):
     """The disk took no more: nothing was written, and it can be tried again once there is room."""
 

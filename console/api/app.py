@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from athanor.console import pages
+from athanor.console.alarm_watch import AlarmWatch
 from athanor.console.api import (
     accounts,
+    alarms,
     audit,
     board,
     campaigns,
+    handover,
     instruments,
     live,
     memory,
@@ -30,9 +35,11 @@ from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_in
 
 TOPICS = (
     accounts,
+    alarms,
     audit,
     board,
     campaigns,
+    handover,
     instruments,
     live,
     memory,
@@ -64,7 +71,9 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
         hosts: the `Host` headers under which it answers, with their ports, such as `127.0.0.1:8765`.
     """
     app = describe(
-        FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)  # those load from elsewhere
+        FastAPI(  # the documentation's pages load from elsewhere
+            openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None, lifespan=_watching
+        )
     )
     pages.mount(app)
     app.state.desk = desk
@@ -73,6 +82,18 @@ def create_app(desk: Desk, hosts: Iterable[str]) -> FastAPI:
         app.add_exception_handler(kind, on_error)
     app.add_middleware(Threshold, hosts=frozenset(hosts))
     return app
+
+
+@asynccontextmanager
+async def _watching(app: FastAPI) -> AsyncIterator[None]:
+    """What goes on for as long as the console serves."""
+    desk: Desk = app.state.desk
+    watch = AlarmWatch(desk, desk.alarms)
+    watch.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(watch.stop)
 
 
 def describe(app: FastAPI) -> FastAPI:

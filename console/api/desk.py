@@ -21,6 +21,9 @@ from athanor.console.gauges import Gauges
 from athanor.console.looks import Looks
 from athanor.console.openid import Journeys, Provider
 from athanor.console.settings import Settings
+from athanor.governance.alarm_catalogue import CATALOGUE
+from athanor.governance.alarm_history import Alarms
+from athanor.governance.handover import Handovers
 from athanor.governance.people import PEOPLE, Caller, People
 from athanor.instruments.config import Config
 from athanor.instruments.stop import known_places
@@ -46,14 +49,16 @@ class Desk:
         self.answers = Answers()
         self.watch = Watch(ledger)
         self.shared = Shared()
-        self.looks = Looks(ledger)
-        self.verification = Verification(ledger.path, self.tell)
         self.gauges = Gauges()
         self.motions = Motions()
         self.connecting = Connecting()
         self.limits = Limits({kind: Rate(r.burst, r.per_second) for kind, r in self.settings.limits.items()})
         self.providers = {one.name: Provider(one) for one in self.settings.sign_in.providers}
         self.journeys = Journeys()
+        self.alarms = Alarms(ledger, CATALOGUE)
+        self.handovers = Handovers(ledger)
+        self.looks = Looks(ledger)
+        self.verification = Verification(ledger.path, self.tell)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         """Write an event of the site into the journal."""
@@ -74,13 +79,15 @@ class Desk:
         """Whether what a path names is about a simulated instrument; what names none counts as real.
 
         Raises:
-            NotFound: there is no such campaign or experiment.
+            NotFound: there is no such campaign, experiment or alarm.
             Denied: there is no such instrument.
         """
         if "experiment_id" in named:
             return self.ledger.campaign(self.ledger.experiment(named["experiment_id"]).campaign_id).simulated
         if "campaign_id" in named:
             return self.ledger.campaign(named["campaign_id"]).simulated
+        if "alarm_id" in named:
+            return self.alarms.one(named["alarm_id"]).simulated
         if "instrument" in named:
             return self.is_simulated_at(self.place(named["instrument"]))
         return False

@@ -18,6 +18,7 @@ from athanor.console.commands.moving import NoTarget
 from athanor.console.commands.refused import Refused
 from athanor.console.commands.resources import NoAmount
 from athanor.governance.gate import GateError
+from athanor.governance.handover import StaleHandover
 from athanor.governance.people import PeopleError, SignInRefused
 from athanor.instruments.bounds import LimitViolation
 from athanor.instruments.laboratory import InstrumentUnavailable
@@ -125,6 +126,7 @@ _KNOWN: list[tuple[Any, int, str]] = [
     (NoSuchPlace, 422, "page.unknown"),
     (NotFound, 404, "not_found"),
     (StaleRevision, 409, "revision.stale"),
+    (StaleHandover, 409, "revision.stale"),
     (Duplicate, 409, "duplicate"),
     (IllegalTransition, 409, "state.changed"),
     (LedgerBusy, 503, "ledger.busy"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from athanor.memory.canonical import canonical, digest_text
-from athanor.memory.errors import Duplicate, InvalidRecord, NotFound
+from athanor.memory.errors import Duplicate, InvalidRecord, LedgerBusy, NotFound, Overtaken
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import SpooledDocument, now
 from athanor.memory.verify import verify
@@ -88,3 +88,15 @@ def test_events_after_an_event(started: Ledger) -> None:
     assert started.events("c1", after=made[1].id, kinds=["k5"]) == [made[5]]
     with pytest.raises(NotFound):
         started.events(after="none")
+
+
+def test_a_history_is_continued_only_by_who_has_read_it(started: Ledger) -> None:
+    first = started.add_event_after("story", {"n": 1}, None)
+    with pytest.raises(Overtaken):
+        started.add_event_after("story", {"n": 2}, None)
+    started.add_event(None, "other", {})
+    second = started.add_event_after("story", {"n": 2}, first.id)
+    with pytest.raises(Overtaken, match="story"):
+        started.add_event_after("story", {"n": 3}, first.id)
+    assert [event.id for event in started.events(kinds=("story",))] == [first.id, second.id]
+    assert isinstance(Overtaken("x"), LedgerBusy), "it may be tried again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from athanor.console.api.app import create_app
 from athanor.console.api.desk import Desk
 from athanor.console.api.door import CSRF
 from athanor.console.api.limits import RATES, Limits, Rate
+from athanor.governance.alarm_catalogue import WRITES_OFF
+from athanor.governance.alarms import Condition
 from athanor.governance.rights import ROLES
 from athanor.instruments.config import Config
 from athanor.instruments.laboratory import load
@@ -56,6 +59,15 @@ class Site:
                     " VALUES (?, ?, ?, 1, ?, ?, 0)",
                     (role, role.title(), role, self.now, hashed),
                 )
+
+    @cached_property
+    def alarm(self) -> str:
+        """An alarm of the simulated instrument, raised when it is first asked for."""
+        raised = self.desk.alarms.raise_(
+            Condition(WRITES_OFF, "snar-flow", "new tubing", instrument="snar-flow", simulated=True)
+        )
+        assert raised is not None
+        return raised.id
 
     def propose(self) -> Experiment:
         return self.propose_at(POINT)
