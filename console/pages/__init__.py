@@ -39,6 +39,7 @@ ADDRESSES = (
     "/people",
 )
 ADDRESSES = ("/", "/sign-in", "/account", "/campaigns/{a}", "/experiments/{a}", "/notifications", "/people")
+ADDRESSES = ("/", "/sign-in", "/account", "/audit", "/campaigns/{a}", "/experiments/{a}", "/memory", "/people")
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

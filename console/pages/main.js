@@ -10,6 +10,10 @@ import { InstrumentPage, Instruments } from "./instruments.js";
 import { HandoverPage, Handovers } from "./handover.js";
 import { Returned } from "./elsewhere.js";
 import { Bell, Notifications } from "./notifications.js";
+import { AuditPage } from "./audit.js";
+import { CampaignPage } from "./campaign.js";
+import { DecisionPage } from "./decision.js";
+import { MemoryPage } from "./memory.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
 import { ReconcilePage } from "./reconcile.js";
@@ -28,6 +32,8 @@ const ROUTES = [
   ["/alarms", Alarms, "Alarms", "read"],
   ["/handover", Handovers, "Handover", "read"],
   ["/handover/:id", HandoverPage],
+  ["/memory", MemoryPage, "Memory", "read"],
+  ["/audit", AuditPage, "Audit", "audit.read"],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
   ["/notifications", Notifications],
