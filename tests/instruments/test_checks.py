@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import POINT, Rig
 
-from athanor.instruments.checks import Fence, Rows, _is_inside, check, read_rows
+from athanor.instruments.checks import Fence, Rows, check, read_rows
 from athanor.instruments.dispatch import header_of
 from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.instruments.spool import StartedLog
 from athanor.instruments.words import Refused
+from athanor.memory import decisions
 
 PROFILE = load("snar-flow").profile()
 
@@ -112,7 +113,7 @@ def _signed(rig: Rig, values: dict[str, Any]) -> Rows:
     ],
 )
 def test_envelopes(value: Any, bound: Any, inside: bool) -> None:
-    assert _is_inside(value, bound) is inside
+    assert decisions.is_inside(value, bound) is inside
 
 
 def test_the_fence_remembers_across_workers_and_ledgers(rig: Rig) -> None:
