@@ -17,8 +17,10 @@ from athanor.console.api import (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
@@ -28,6 +30,7 @@ from athanor.console.api import (
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 from athanor.console.api.desk import Desk
@@ -37,8 +40,10 @@ TOPICS = (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
@@ -48,6 +53,7 @@ TOPICS = (
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 LARGEST_BODY = 1 << 20
