@@ -26,7 +26,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-cache",
 }
-ADDRESSES = ("/", "/sign-in", "/account", "/campaigns/{a}", "/experiments/{a}", "/people")
+ADDRESSES = ("/", "/sign-in", "/account", "/new", "/campaigns/{a}", "/experiments/{a}", "/people")
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

@@ -4,6 +4,7 @@ import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useL
 import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
 import { CampaignPage } from "./campaign.js";
+import { NewCampaign } from "./new.js";
 import { DecisionPage } from "./decision.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
@@ -12,6 +13,7 @@ import { SignIn } from "./sign_in.js";
 // [address, page, name in the menu, what one needs to see it in the menu]
 const ROUTES = [
   ["/", Overview, "Overview", "read"],
+  ["/new", NewCampaign, "New campaign", "campaign.start"],
   ["/campaigns/:id", CampaignPage],
   ["/experiments/:id", DecisionPage],
   ["/people", People, "People", "people.manage"],
