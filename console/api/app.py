@@ -17,8 +17,10 @@ from athanor.console.api import (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
@@ -29,6 +31,7 @@ from athanor.console.api import (
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 from athanor.console.api.desk import Desk
@@ -39,8 +42,10 @@ TOPICS = (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
@@ -51,6 +56,7 @@ TOPICS = (
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 LARGEST_BODY = 1 << 20

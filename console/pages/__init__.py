@@ -28,18 +28,23 @@ HEADERS = {
 }
 ADDRESSES = (
     "/",
-    "/sign-in",
-    "/account",
+    "/new",
     "/campaigns/{a}",
     "/experiments/{a}",
     "/instruments",
     "/instruments/{a}",
     "/instruments/{a}/reconcile",
     "/samples",
+    "/alarms",
+    "/handover",
+    "/handover/{a}",
+    "/memory",
+    "/audit",
     "/people",
+    "/account",
+    "/notifications",
+    "/sign-in",
 )
-ADDRESSES = ("/", "/sign-in", "/account", "/campaigns/{a}", "/experiments/{a}", "/notifications", "/people")
-ADDRESSES = ("/", "/sign-in", "/account", "/audit", "/campaigns/{a}", "/experiments/{a}", "/memory", "/people")
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

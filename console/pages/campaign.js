@@ -2,6 +2,9 @@
 import { html, useState } from "./preact.js";
 import { post, useAction, useData } from "./api.js";
 import { Ago, Button, count, Dialog, duration, eValue, Field, go, Loaded, may, measured, Meter, moment, number, Outcome, Picture, pretty, State, Table, To, useTitle, words } from "./parts.js";
+import { Autonomy } from "./autonomy.js";
+import { BatchApproval } from "./batch.js";
+import { Driving } from "./driving.js";
 
 export function CampaignPage({ params, me }) {
   useTitle(params.id);
@@ -20,8 +23,11 @@ function Board({ data, where, me, reload }) {
       <div class="row"><${Meter} used=${data.used} of=${data.budget} label=${`${data.used} of ${data.budget} experiments used`} /><span class="quiet">${data.failures} failed · ${duration(data.elapsed_s)} · on <${To} to=${`/instruments/${encodeURIComponent(data.instrument)}`}>${data.instrument}<//> · autonomy: ${words(data.autonomy)}${data.tokens ? ` · ${data.tokens} tokens${data.cost !== null ? `, ${data.cost.toFixed(4)} USD` : ""}` : ""}</span></div>
       ${data.low.map((low) => html`<p class="bad">▾ ${low}</p>`)}${data.references.map((line) => html`<p class="quiet">reference: ${line}</p>`)}
       ${data.waiting.length > 0 && html`<p><strong>Waiting for a decision:</strong> ${data.waiting.slice(0, 8).map((id, index) => html`${index ? ", " : ""}<${To} to=${`/experiments/${encodeURIComponent(id)}`} class="mono">${id}<//>`)}${data.waiting.length > 8 ? ` and ${data.waiting.length - 8} more` : ""}</p>`}
+      <${BatchApproval} campaign=${data.id} simulated=${data.simulated} waiting=${data.waiting.length} onDone=${reload} />
       ${!isOver && html`<${Steering} data=${data} where=${where} me=${me} reload=${reload} />`}
     </section>
+    ${!isOver && html`<section class="panel" aria-labelledby="process"><h2 id="process">Process</h2><${Driving} campaign=${data.id} simulated=${data.simulated} state=${data.state} reload=${reload} /></section>`}
+    <${Autonomy} campaign=${data.id} simulated=${data.simulated} isOver=${isOver} />
     <section class="panel" aria-labelledby="best"><div class="head"><h2 id="best">${data.objectives.length > 1 ? "Best trade-offs" : "Best found"}</h2><a class="button" href=${`/api/v1${where}/report`} download>Report (HTML)</a></div>
       <${Best} data=${data} />
       ${data.front && html`<${Picture} svg=${data.front} />`}

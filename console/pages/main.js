@@ -4,16 +4,15 @@ import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useL
 import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
 import { Alarms } from "./alarms.js";
-import { CampaignPage } from "./campaign.js";
-import { DecisionPage } from "./decision.js";
-import { InstrumentPage, Instruments } from "./instruments.js";
-import { HandoverPage, Handovers } from "./handover.js";
-import { Returned } from "./elsewhere.js";
-import { Bell, Notifications } from "./notifications.js";
 import { AuditPage } from "./audit.js";
 import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
+import { Returned } from "./elsewhere.js";
+import { HandoverPage, Handovers } from "./handover.js";
+import { InstrumentPage, Instruments } from "./instruments.js";
 import { MemoryPage } from "./memory.js";
+import { NewCampaign } from "./new.js";
+import { Bell, Notifications } from "./notifications.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
 import { ReconcilePage } from "./reconcile.js";
@@ -23,6 +22,7 @@ import { SignIn } from "./sign_in.js";
 // [address, page, name in the menu, what one needs to see it in the menu]
 const ROUTES = [
   ["/", Overview, "Overview", "read"],
+  ["/new", NewCampaign, "New campaign", "campaign.start"],
   ["/campaigns/:id", CampaignPage],
   ["/experiments/:id", DecisionPage],
   ["/instruments", Instruments, "Instruments", "read"],

@@ -43,7 +43,7 @@ function Waiting({ waiting, me }) {
 
 function Campaigns({ data, me }) {
   return html`<section aria-labelledby="campaigns"><div class="head"><h2 id="campaigns">Campaigns</h2></div>
-    ${!data.campaigns.length && html`<div class="panel"><p class="empty">There is no campaign yet. ${may(me, "campaign.start", true) ? html`Start one with <code>athanor run</code>.` : "Somebody whose role may has to start one."}</p></div>`}
+    ${!data.campaigns.length && html`<div class="panel"><p class="empty">There is no campaign yet. ${may(me, "campaign.start", true) ? html`<${To} to="/new">Start one<//>, or use <code>athanor run</code>.` : "Somebody whose role may has to start one."}</p></div>`}
     ${data.campaigns.map((one) => html`<article class="panel ${one.halted || one.trouble ? "bad" : one.waiting ? "ask" : ""}" key=${one.id}>
       <div class="head"><h3><${To} to=${`/campaigns/${encodeURIComponent(one.id)}`}>${one.name}<//></h3>
         <span><${State} of=${one.state} />${one.simulated && html` <${State}>simulated<//>`}</span></div>

@@ -72,8 +72,9 @@ def chromium() -> Iterator[Browser]:
 class Console:
     """A console that is running, and pages of it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes] | None = None) -> None:
         self.port = port
+        self._process = process
         self.faults: list[str] = []
         self._routes = [
             (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)))
@@ -119,6 +120,12 @@ class Console:
         for context in self._contexts:
             context.close()
 
+    def kill(self) -> None:
+        """End the console's process, as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def check(self) -> None:
         """Whether no page complained."""
         assert not self.faults, self.faults
@@ -159,8 +166,8 @@ def open_console(home: Path, log: Path) -> Iterator[Console]:
     """A console on this home, in a process of its own."""
     with_accounts(home)
     port = free_port()
-    with serving(port, log):
-        console = Console(port)
+    with serving(port, log) as process:
+        console = Console(port, process)
         try:
             yield console
         finally:
