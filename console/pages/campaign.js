@@ -90,14 +90,14 @@ function Experiments({ data, where, me, reload, isOver }) {
 }
 
 /** Inputs for a point of a campaign: `values` are texts by name, `wrong` what is wrong with each. */
-export function Values({ parameters, values, onChange, wrong = {} }) {
+function Values({ parameters, values, onChange, wrong = {} }) {
   return html`<div class="values">${parameters.map((p) => html`<${Field} key=${p.name} label=${p.name} unit=${p.unit} value=${values[p.name] ?? ""} onInput=${(text) => onChange({ ...values, [p.name]: text })} wrong=${wrong[p.name] || problemWith(p, values[p.name])}
     ...${p.levels ? { options: [["", "choose"], ...p.levels.map((level) => [String(level), String(level)])] } : { inputmode: "decimal", autocomplete: "off" }}
     hint=${p.levels ? null : `${number(p.low)} to ${number(p.high)}${p.is_integer ? ", whole" : ""}`} />`)}</div>`;
 }
 
 /** What is wrong with what was typed for a parameter; null for nothing, and for nothing typed yet. */
-export function problemWith(p, text) {
+function problemWith(p, text) {
   if (text === undefined || text === "" || p.levels) return null;
   const value = Number(String(text).replace("−", "-"));
   if (!Number.isFinite(value)) return "This is not a number.";
@@ -108,7 +108,7 @@ export function problemWith(p, text) {
 }
 
 /** What was typed, as the API takes it. */
-export function valuesOf(parameters, texts) {
+function valuesOf(parameters, texts) {
   return Object.fromEntries(parameters.filter((p) => texts[p.name] !== undefined && texts[p.name] !== "").map((p) => {
     const level = p.levels && p.levels.find((one) => String(one) === texts[p.name]);
     return [p.name, p.levels ? level : Number(String(texts[p.name]).replace("−", "-"))];

@@ -1,7 +1,7 @@
 // The frame of every page: where one is, who one is, whether changes come in, and Stop All.
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./preact.js";
 import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useLine, whoAmI } from "./api.js";
-import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
+import { Button, count, Dialog, go, Me, may, State, STOP, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
 import { Alarms } from "./alarms.js";
 import { AuditPage } from "./audit.js";
@@ -71,6 +71,7 @@ function StopAll() {
     return stopAll("pressed in the console", null, () => wanted.current, setTries);
   });
   const press = () => { setOpen(true); stop.run(); };
+  useEffect(() => { window.addEventListener(STOP, press); return () => window.removeEventListener(STOP, press); }, []);
   const close = () => { wanted.current = false; setOpen(false); };
   return html`<button type="button" class="stop" onClick=${press} title="Stops every instrument at once; a software stop, not a safety system">■ Stop All</button>
     ${isOpen && html`<${Dialog} title="Stop All" kind="stopping" onClose=${close}>

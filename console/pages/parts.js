@@ -159,6 +159,9 @@ export function Field({ label, value, onInput, hint, wrong, type = "text", unit,
   </div>`;
 }
 
+/** The event that presses Stop All: a dialog covers the button of the frame, so that it has one of its own. */
+export const STOP = "athanor-stop-all";
+
 /** A dialog over the page: focus goes in, stays, and comes back; Escape closes. `onSubmit` on Enter or its button. */
 export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
   const box = useRef(null);
@@ -166,7 +169,7 @@ export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
     const before = document.activeElement;
     const it = box.current;
     it.showModal();
-    const first = it.querySelector("[autofocus], input, select, textarea, button:not(.close)");
+    const first = it.querySelector("[autofocus], input, select, textarea, button:not(.close):not(.stop)");
     if (first) first.focus();
     return () => { if (it.open) it.close(); if (before && before.focus) before.focus(); };
   }, []);
@@ -174,7 +177,7 @@ export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
   const submit = (event) => { event.preventDefault(); if (onSubmit) onSubmit(); };
   return html`<dialog ref=${box} class=${kind} aria-labelledby="dialog-title" onCancel=${cancel}>
     <form onSubmit=${submit} novalidate>
-      <header><h2 id="dialog-title">${title}</h2><button type="button" class="close" aria-label="Close" onClick=${onClose}>✕</button></header>
+      <header><h2 id="dialog-title">${title}</h2>${kind !== "stopping" && html`<button type="button" class="stop" onClick=${() => window.dispatchEvent(new Event(STOP))}>■ Stop All</button>`}<button type="button" class="close" aria-label="Close" onClick=${onClose}>✕</button></header>
       ${children}
     </form>
   </dialog>`;
