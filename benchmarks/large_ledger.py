@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -138,7 +139,7 @@ def _experiment(
     writer.insert(intent, campaign.id, "intent")
     change("dispatched")
     run = Run(
-        uid=f"{dice.getrandbits(128):032x}",
+        uid=str(uuid.uuid4()),
         experiment_id=identity,
         intent_id=intent.id,
         instrument=campaign.instrument,

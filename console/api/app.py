@@ -25,6 +25,7 @@ from athanor.console.api import (
     instruments,
     live,
     memory,
+    notifications,
     oidc,
     overview,
     reconcile,
@@ -35,6 +36,7 @@ from athanor.console.api import (
 )
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
+from athanor.console.notify.notifier import Notifier
 
 TOPICS = (
     accounts,
@@ -48,6 +50,7 @@ TOPICS = (
     instruments,
     live,
     memory,
+    notifications,
     oidc,
     overview,
     reconcile,
@@ -96,10 +99,15 @@ async def _watching(app: FastAPI) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     watch = AlarmWatch(desk, desk.alarms)
     watch.start()
+    told = desk.settings.notifications
+    notifier = Notifier(desk.ledger, desk.people, told, desk.places, desk.notices)
+    if told.rules:
+        notifier.start()
     try:
         yield
     finally:
         await run_in_threadpool(watch.stop)
+        await run_in_threadpool(notifier.stop)
 
 
 def describe(app: FastAPI) -> FastAPI:

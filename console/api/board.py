@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FRESH_S = 0.5
 RECENT = 60
 REPORT_S = 120.0
-_writing = threading.Lock()
+WRITING = threading.Lock()
 
 
 class ParameterOut(BaseModel):
@@ -240,8 +240,8 @@ def report(campaign_id: str, request: Request) -> Response:
     """The report, as one HTML file to keep; written in a process of its own, which takes some seconds."""
     desk = desk_of(request)
     campaign = desk.ledger.campaign(campaign_id)
-    if not _writing.acquire(blocking=False):
-        raise Denied(503, "report.busy", "another report is being written", "try again in a moment", wait_s=5.0)
+    if not WRITING.acquire(blocking=False):
+        raise Denied(429, "report.busy", "another report is being written", "try again in a moment", wait_s=5.0)
     try:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "report.html"
@@ -256,6 +256,6 @@ def report(campaign_id: str, request: Request) -> Response:
     except subprocess.TimeoutExpired:
         raise Denied(503, "report.slow", f"the report took more than {REPORT_S:.0f} s", "athanor report") from None
     finally:
-        _writing.release()
+        WRITING.release()
     headers = {"Content-Disposition": f'attachment; filename="{campaign.id}.html"'}
     return Response(body, media_type="text/html; charset=utf-8", headers=headers)

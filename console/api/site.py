@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -18,6 +19,7 @@ from athanor.memory.records import storable
 
 door = Door("site")
 
+INSTANCE = secrets.token_hex(8)
 NO_REASON = "no reason given"
 
 
@@ -85,10 +87,11 @@ class Reset(Asked):
 
 
 class Health(BaseModel):
-    """That the console answers; says nothing about instruments."""
+    """That the console answers; says nothing about instruments. `instance`: another one after each start."""
 
     status: str
     version: str
+    instance: str
 
 
 @door.on("GET", "/health", "nobody")
@@ -96,7 +99,7 @@ def health() -> Health:
     """Whether the console is there."""
     from importlib.metadata import version
 
-    return Health(status="ok", version=version("athanor-lab"))
+    return Health(status="ok", version=version("athanor-lab"), instance=INSTANCE)
 
 
 @door.on("GET", "/instruments", "read")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from athanor.console import wording
-from athanor.console.cli import asking, context, output
+from athanor.console.cli import asking, context, output, remote
 from athanor.console.cli.failures import Refused
 from athanor.console.commands.decisions import is_driven
 
@@ -35,10 +35,15 @@ def add_to(app: typer.Typer) -> None:
     app.command("challenges", rich_help_panel=PANEL)(challenges)
 
 
-def list_campaigns(ledger: context.LedgerOption = None, json: context.JsonOption = False) -> None:
+def list_campaigns(
+    ledger: context.LedgerOption = None, server: remote.ServerOption = None, json: context.JsonOption = False
+) -> None:
     """List the campaigns of the ledger, newest first."""
     from athanor.console import overview
 
+    if (url := remote.named(server, ledger)) is not None:
+        remote.list_campaigns(url, json)
+        return
     if ledger is None and not context.ledger_path(context.ledger_url(None)).exists():
         if json:
             output.emit({"ledger": context.ledger_url(None), "campaigns": []})
@@ -101,7 +106,10 @@ def _line(view: Overview, halt: context.Halt | None) -> dict[str, Any]:
 
 
 def show(
-    campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
+    campaign_id: context.CampaignArgument,
+    ledger: context.LedgerOption = None,
+    server: remote.ServerOption = None,
+    json: context.JsonOption = False,
 ) -> None:
     """Show one campaign, what waits, and the command for it.
 
@@ -109,6 +117,9 @@ def show(
     """
     from athanor.console import overview
 
+    if (url := remote.named(server, ledger)) is not None:
+        remote.show(url, campaign_id, json)
+        return
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
     if json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from athanor.console.cli import context, output
+from athanor.console.cli import context, output, remote
 from athanor.console.cli.failures import Refused
 
 if TYPE_CHECKING:
@@ -27,10 +27,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def stop_all(ctx: typer.Context) -> None:
-    """Stop every instrument now, and latch. Not a safety system."""
+    """Stop every instrument now, and latch. Not a safety system.
+
+    With --server URL, or ATHANOR_SERVER: those of that console's site besides.
+    """
     from athanor.instruments import stop
 
-    raise typer.Exit(stop.main(list(ctx.args)))
+    arguments, elsewhere = remote.begin_stop(ctx.args)
+    raise typer.Exit(remote.end_stop(stop.main(arguments), elsewhere))
 
 
 def reset_stop(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from athanor.console.cli import context, drive, output
+from athanor.console.cli import context, drive, output, remote
 from athanor.console.commands.decisions import OVER, is_driven
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def approve(
     what: ExperimentAtRevision,
     expires: Annotated[str, typer.Option("--expires", help="How long the approval is good for: 30 min, 2 h.")] = "24 h",
     ledger: context.LedgerOption = None,
+    server: remote.ServerOption = None,
     json: context.JsonOption = False,
 ) -> None:
     """Approve one experiment.
@@ -44,6 +45,9 @@ def approve(
     The decision is signed over the revision you name, so that it holds for exactly what was shown to you.
     """
     experiment_id, revision = context.split_revision(what)
+    if (url := remote.named(server, ledger)) is not None:
+        remote.approve(url, experiment_id, revision, duration(expires), json)
+        return
     opened = context.open_ledger(ledger)
     campaign_id = context.find_experiment(opened, experiment_id).campaign_id
     context.commands(opened).approve(experiment_id, revision, duration(expires))
@@ -56,6 +60,7 @@ def reject(
     what: ExperimentAtRevision,
     reason: Annotated[str, typer.Option("--reason", help="Why; the planner learns that the point is not wanted.")],
     ledger: context.LedgerOption = None,
+    server: remote.ServerOption = None,
     json: context.JsonOption = False,
 ) -> None:
     """Reject one experiment, and say why.
@@ -63,6 +68,9 @@ def reject(
     It will not run; the planner takes the point as unwanted, not as failed.
     """
     experiment_id, revision = context.split_revision(what)
+    if (url := remote.named(server, ledger)) is not None:
+        remote.reject(url, experiment_id, revision, reason, json)
+        return
     opened = context.open_ledger(ledger)
     experiment = context.find_experiment(opened, experiment_id)
     context.commands(opened).reject(experiment_id, revision, reason)
@@ -116,23 +124,29 @@ def propose(
 
 
 def pause(
-    campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
+    campaign_id: context.CampaignArgument,
+    ledger: context.LedgerOption = None,
+    server: remote.ServerOption = None,
+    json: context.JsonOption = False,
 ) -> None:
     """Pause as soon as nothing is half done.
 
     A running experiment is finished and recorded, long planning is abandoned, and nothing starts until `resume`.
     """
-    _request(campaign_id, "pause", "will pause as soon as nothing is half done", ledger, json)
+    _request(campaign_id, "pause", "will pause as soon as nothing is half done", ledger, json, server)
 
 
 def stop_after_step(
-    campaign_id: context.CampaignArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False
+    campaign_id: context.CampaignArgument,
+    ledger: context.LedgerOption = None,
+    server: remote.ServerOption = None,
+    json: context.JsonOption = False,
 ) -> None:
     """Pause once the present step is done and remembered.
 
     Unlike `pause`, planning in progress is finished too. `resume` goes on.
     """
-    _request(campaign_id, "stop_after_step", "will pause when the present step is done", ledger, json)
+    _request(campaign_id, "stop_after_step", "will pause when the present step is done", ledger, json, server)
 
 
 def cancel(
@@ -157,7 +171,12 @@ def cancel(
     output.say(output.standing(state, opened.campaign(campaign.id).reason))
 
 
-def _request(campaign_id: str, verb: Request, promise: str, ledger: str | None, json: bool) -> None:
+def _request(
+    campaign_id: str, verb: Request, promise: str, ledger: str | None, json: bool, server: str | None = None
+) -> None:
+    if verb != "cancel" and (url := remote.named(server, ledger)) is not None:
+        remote.request(url, campaign_id, verb, promise, json)
+        return
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)
     is_asked = context.commands(opened).request(campaign, verb)

@@ -106,6 +106,13 @@ export async function signIn(login, password, code) {
   return session;
 }
 
+/** As `signIn`, by what a provider gave this browser. */
+export async function signInElsewhere(provider, body) {
+  const session = await ask("POST", `/session/providers/${encodeURIComponent(provider)}/finish`, body, { quiet: true });
+  csrf = session.csrf;
+  return session;
+}
+
 export async function signOut() {
   await ask("DELETE", "/session");
   csrf = null;
@@ -232,6 +239,41 @@ export function useData(path, { about = () => true, every = 0 } = {}) {
   }, [path, every]);
   const reload = useCallback(() => run.current && run.current(), []);
   return { ...(state.path === path ? state : { data: null, problem: null, isLoading: true }), reload };
+}
+
+const MOST_EMPTY = 20;
+
+/**
+ * A long list of the API, a page at a time, as long as somebody asks for more.
+ *
+ * `path`: the list, null reads nothing; a page may be empty and the list go on: then it is read on, `MOST_EMPTY` pages at most.
+ * Gives `{items, last, problem, isLoading, isMore, more, reload}`; `last` is the newest page whole, with whatever stands beside its items.
+ */
+export function usePages(path) {
+  const fresh = { path, items: [], last: null, problem: null, isLoading: path !== null, next: null };
+  const [state, setState] = useState(fresh);
+  const turn = useRef(0);
+  const read = useCallback(async (items, after) => {
+    turn.current += 1;
+    const mine = turn.current;
+    setState((before) => ({ ...before, path, items, problem: null, isLoading: true }));
+    try {
+      let next = after, last = null;
+      const found = [...items];
+      for (let page = 0; page < MOST_EMPTY && (page === 0 || (found.length === items.length && next !== null)); page += 1) {
+        last = await get(next === null ? path : `${path}${path.includes("?") ? "&" : "?"}after=${encodeURIComponent(next)}`);
+        if (mine !== turn.current) return;
+        found.push(...last.items);
+        next = last.next;
+      }
+      setState({ path, items: found, last, problem: null, isLoading: false, next });
+    } catch (problem) {
+      if (mine === turn.current) setState((before) => ({ ...before, path, problem, isLoading: false, next: after }));
+    }
+  }, [path]);
+  useEffect(() => { turn.current += 1; if (path !== null) read([], null); return () => { turn.current += 1; }; }, [path]);
+  const shown = state.path === path ? state : fresh;
+  return { ...shown, isMore: shown.next !== null, more: () => read(shown.items, shown.next), reload: () => read([], null) };
 }
 
 /** Something to do when a button is pressed: `{isBusy, problem, done, run, clear}`; one at a time. */

@@ -54,7 +54,7 @@ def test_stop_all_needs_no_body(site: Site) -> None:
 
 
 def test_health_is_for_everybody_and_says_little(site: Site) -> None:
-    assert set(site.visitor().get("/api/v1/health").json()) == {"status", "version"}
+    assert set(site.visitor().get("/api/v1/health").json()) == {"status", "version", "instance"}
 
 
 @pytest.mark.parametrize(

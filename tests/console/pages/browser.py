@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -175,14 +175,17 @@ def open_console(home: Path, log: Path) -> Iterator[Console]:
 
 
 @contextlib.contextmanager
-def campaign_process(home: Path, folder: Path, *, laboratory: str = "snar-flow", **changed: Any) -> Iterator[str]:
+def campaign_process(
+    home: Path, folder: Path, *, laboratory: str = "snar-flow", options: Mapping[str, Any] | None = None, **changed: Any
+) -> Iterator[str]:
     """A campaign with the random planner that asks for each approval, driven by the command line; its id.
 
-    `changed` replaces fields of the campaign file.
+    `options` are added to the laboratory's; `changed` replaces fields of the campaign file.
     """
     found: Any = load(laboratory)
     spec = YAML(typ="safe").load(found.campaign_file().read_text())
     spec |= {"planner": "random", "policy": {"autonomy": "approve_each", "expires": "1 h"}, **changed}
+    spec["laboratory"] = {**spec["laboratory"], "options": {**spec["laboratory"].get("options", {}), **(options or {})}}
     spec.pop("hypotheses", None)
     file = folder / "campaign.yaml"
     with file.open("w") as target:
