@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from athanor.agents.byhand import by_hand, observe, observe_file
-from athanor.agents.context import grant_in_force
+from athanor.agents.context import ended_grants, grant_in_force, grants_in_force
 from athanor.agents.driver import OVER, CampaignBusy, CampaignOver, run_campaign, shut_down_laboratory
 from athanor.agents.opening import check_instrument, envelope, instrument_place, open_campaign, propose_experiment
 from athanor.agents.results import best, results
@@ -15,8 +15,10 @@ __all__ = [
     "best",
     "by_hand",
     "check_instrument",
+    "ended_grants",
     "envelope",
     "grant_in_force",
+    "grants_in_force",
     "instrument_place",
     "observe",
     "observe_file",

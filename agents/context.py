@@ -219,11 +219,23 @@ class Context:
 
     # -- approval and execution -------------------------------------------------------------------------------------
 
-    def grant(self) -> Decision | None:
-        """The grant that may speak for the next experiment."""
+    def grant(self, experiment: Experiment) -> Decision | None:
+        """The newest grant that may speak for an experiment of the loop's own; never for a person's."""
         from athanor.instruments.latch import Latch
+        from athanor.memory.decisions import outside
 
-        return grant_in_force(self.ledger, self.id, Latch(self.place).read().count)
+        if experiment.source == "operator":
+            return None
+        for decision, envelope in grants_in_force(self.ledger, self.id, Latch(self.place).read().count):
+            if experiment.replicates <= envelope["replicates"] and not outside(
+                experiment.values, envelope["parameters"]
+            ):
+                return decision
+        return None
+
+    def was_ended(self, decision: Decision) -> bool:
+        """Whether a person ended a grant before its time; the worker would refuse what it approved."""
+        return decision.kind == "grant" and decision.nonce in ended_grants(self.ledger, self.id)
 
     def is_in_force(self, decision: Decision) -> bool:
         """Whether Stop All has not been used since the decision was made; the worker would refuse it otherwise."""
@@ -321,18 +333,38 @@ def _settle_first(experiment: Experiment) -> str:
     )
 
 
-def grant_in_force(ledger: Ledger, campaign_id: str, latch: int) -> Decision | None:
-    """The newest grant that has not run out, in time or in number, and was given since the last Stop All."""
-    from athanor.memory.canonical import parse
+def ended_grants(ledger: Ledger, campaign_id: str) -> frozenset[str]:
+    """The nonces of the grants that a person ended before their time."""
+    from athanor.memory.decisions import GRANT_ENDED
 
+    return frozenset(str(event.body.get("nonce")) for event in ledger.events(campaign_id, kinds=(GRANT_ENDED,)))
+
+
+def grants_in_force(ledger: Ledger, campaign_id: str, latch: int) -> list[tuple[Decision, dict[str, Any]]]:
+    """The grants, newest first, each with its envelope, that have not run out, in time or in number.
+
+    Those are left out that were given before the last Stop All (`latch` is the latch's count) or ended by a person.
+    """
+    from athanor.memory.decisions import body_of
+
+    grants = [decision for decision in ledger.decisions(campaign_id) if decision.kind == "grant"]
+    if not grants:
+        return []
     used = Counter(e.decision_id for e in ledger.experiments(campaign_id) if e.state not in ("proposed", "approved"))
-    for decision in reversed(ledger.decisions(campaign_id)):
-        if decision.kind != "grant" or (decision.expires_at is not None and decision.expires_at <= datetime.now(UTC)):
+    ended, found = ended_grants(ledger, campaign_id), []
+    for decision in reversed(grants):
+        if decision.nonce in ended or (decision.expires_at is not None and decision.expires_at <= datetime.now(UTC)):
             continue
-        body = parse(decision.body)
+        body = body_of(decision)
         if body["latch"] == latch and used[decision.id] < body["envelope"]["max_experiments"]:
-            return decision
-    return None
+            found.append((decision, body["envelope"]))
+    return found
+
+
+def grant_in_force(ledger: Ledger, campaign_id: str, latch: int) -> Decision | None:
+    """The newest of `grants_in_force`."""
+    found = grants_in_force(ledger, campaign_id, latch)
+    return found[0][0] if found else None
 
 
 def propose(

@@ -318,7 +318,8 @@ def _await_decision(context: Context, experiment_id: str) -> bool:
         changes = ledger.changes()
         if changes != seen:
             seen = changes
-            if ledger.experiment(experiment_id).state != "proposed":
+            experiment = ledger.experiment(experiment_id)
+            if experiment.state != "proposed" or context.grant(experiment) is not None:
                 return True
             campaign = context.refresh()
             if campaign.requested == "cancel":

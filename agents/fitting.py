@@ -42,28 +42,36 @@ def fit(spec: Spec, file: str = "<campaign>", text: str = "") -> Profile:
         SpecError: no such laboratory, an option it does not have, or any disagreement that `check` finds.
         ProfileError: the instrument's own file is wrong.
     """
+    profile, problems = examine(spec, text)
+    if profile is None or problems:
+        raise SpecError(file, problems)
+    return profile
+
+
+def examine(spec: Spec, text: str = "") -> tuple[Profile | None, list[SpecProblem]]:
+    """The profile of the instrument that a campaign names, if there is one, and all that does not fit.
+
+    Raises:
+        ProfileError: the instrument's own file is wrong.
+    """
     from athanor.instruments.laboratory import UnknownLaboratory
 
     document = _document(text)
     try:
         laboratory, profile = resolve(spec)
     except UnknownLaboratory as error:
-        problem = SpecProblem(
-            line_of(document, ("laboratory",)),
-            "laboratory",
-            f"there is no laboratory {error.name!r}",
-            "use one of: " + ", ".join(error.known),
-        )
-        raise SpecError(file, [problem]) from error
-    check(spec, profile, file, text)
+        remedy = "use one of: " + ", ".join(error.known)
+        said = f"there is no laboratory {error.name!r}"
+        return None, [SpecProblem(line_of(document, ("laboratory",)), "laboratory", said, remedy)]
+    problems = disagreements(spec, profile, text)
     check_options = getattr(laboratory, "check_options", None)
     if check_options is not None:
         try:
             check_options(spec.laboratory.options)
         except ValueError as error:
             path = ("laboratory", "options")
-            raise SpecError(file, [SpecProblem(line_of(document, path), ".".join(path), str(error), "")]) from error
-    return profile
+            problems.append(SpecProblem(line_of(document, path), ".".join(path), str(error), ""))
+    return profile, problems
 
 
 def line_in(text: str, path: Sequence[str]) -> int | None:
@@ -84,6 +92,12 @@ def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = ""
     Raises:
         SpecError: with every disagreement.
     """
+    if problems := disagreements(spec, profile, text):
+        raise SpecError(file, problems)
+
+
+def disagreements(spec: Spec, profile: Profile, text: str = "") -> list[SpecProblem]:
+    """Everything in which a campaign and the instrument that is to run it do not agree: names, units, limits."""
     document = _document(text)
     problems: list[SpecProblem] = []
 
@@ -152,8 +166,7 @@ def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = ""
             add((where,), item["msg"].removeprefix("Value error, "), "")
     except ValueError as error:
         add(("parameters",), str(error), "")
-    if problems:
-        raise SpecError(file, problems)
+    return problems
 
 
 def check_limits(profile: Profile, values: Mapping[str, Value]) -> None:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 def holder() -> str:
     """A name for one sitting of this process, `host:pid:start:random`, which nobody else ever has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start(os.getpid())}:{secrets.token_hex(3)}"
+    return f"{process_name()}:{secrets.token_hex(3)}"
+
+
+def process_name(pid: int | None = None) -> str:
+    """A name for a process of this computer, by default our own, `host:pid:start`; no other ever has the same."""
+    number = os.getpid() if pid is None else pid
+    return f"{socket.gethostname()}:{number}:{_start(number)}"
+
+
+def is_process_gone(name: str) -> bool:
+    """Whether the process of that `process_name` has ended for certain."""
+    return is_gone(f"{name}:")
 
 
 def is_gone(name: str) -> bool:

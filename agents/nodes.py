@@ -125,8 +125,8 @@ class Nodes:
         c = self.context
         experiment = c.ledger.experiment(state["experiment"])
         if experiment.state == "proposed":
-            grant = c.grant() if c.spec.policy.autonomy == "auto_within_limits" else None
-            if grant is not None and experiment.source != "operator":
+            # Whatever the file says of autonomy: what counts is whether a grant is in force that covers this point.
+            if (grant := c.grant(experiment)) is not None:
                 c.ledger.set_experiment_state(experiment.id, "approved", decision_id=grant.id, expect={"proposed"})
                 return go()
             interrupt({"experiment": experiment.id, "revision": experiment.revision})
@@ -149,6 +149,9 @@ class Nodes:
             return {"route": "stop"}
         if not c.is_in_force(decision):
             c.ledger.set_experiment_state(experiment.id, "expired", reason="Stop All was used since it was approved")
+            return {"route": "again"}
+        if c.was_ended(decision):
+            c.ledger.set_experiment_state(experiment.id, "expired", reason="the grant that approved it was ended")
             return {"route": "again"}
         if cause := needs.commit(c, experiment, decision):
             if c.refresh().requested == "cancel":

@@ -145,7 +145,7 @@ def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Va
             values=dict(values),
             purpose="operator",
             source="operator",
-            candidate={"why": {"method": "operator", "detail": f"proposed by {by}"}},
+            candidate={"why": {"method": "operator", "detail": f"proposed by {by}"}, "by": by},
             replicates=spec.replicates,
         )
         try:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from athanor.agents.reasoners.protocol import Known, Recalled, Remaining, Seen, Situation
+from athanor.agents.reasoners.protocol import Known, Recalled, Remaining, Said, Seen, Situation
+from athanor.memory.remarks import REMARK, remarks
 
 if TYPE_CHECKING:
     from athanor.agents.context import Context
     from athanor.memory.records import Hypothesis
+
+NEWEST_REMARKS = 20
+"""So many of what people said about experiments a reasoner is shown, the newest."""
 
 
 def recalled(context: Context) -> list[Recalled]:
@@ -75,6 +79,10 @@ def describe_situation(
         observations=seen,
         hypotheses=known,
         memory=tuple(recalled(c)),
+        remarks=tuple(
+            Said(experiment=one.experiment, text=one.text)
+            for one in remarks(c.ledger.events(c.id, kinds=(REMARK,)))[-NEWEST_REMARKS:]
+        ),
         remaining=Remaining(
             experiments=budget.experiments - c.spent(),
             confirmatory=confirmatory_left,

@@ -163,10 +163,14 @@ class HypothesesSpec(_Strict):
 
 
 class PolicySpec(_Strict):
-    """Who lets an experiment start."""
+    """Who lets an experiment start.
+
+    With `proposer_may_not_approve` nobody approves what they proposed or edited last: a second person does.
+    """
 
     autonomy: Literal["approve_each", "auto_within_limits"] = "approve_each"
     expires: Seconds = 24 * 3600.0
+    proposer_may_not_approve: bool = False
 
 
 _AMOUNT = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([^0-9\s].*)?$")

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "wrong_hypothesis": "what a reasoner that is always wrong costs, in experiments to target",
     "kill_matrix": "200 SIGKILLs of campaign, worker, recovery process, controller: what was lost, repeated, not told",
     "hostile_plans": "100,000 hostile plans given to the engine: how many sets outside the limits reach the controller",
+    "console_load": "50 people watching 10 campaigns on a ledger of 10,000 experiments, for an hour",
     "stop_latency": "Stop All in eight states, on a local socket and over EPICS: seconds to the last position change",
     "large_ledger": "what a page of the console costs on 10,000 experiments, beside a hundredth of them",
 }

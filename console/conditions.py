@@ -156,9 +156,8 @@ class Conditions:
             tried.setdefault(event.body.get("login") or "unknown logins", []).append(event)
         for login, events in tried.items():
             if len(events) >= names.SIGN_IN_COUNT:
-                sources = ", ".join(sorted({str(event.body.get("source") or "unknown") for event in events})[:5])
-                minutes = names.SIGN_IN_S / 60
-                detail = f"{login}: {len(events)} failures in {minutes:g} minutes, from {sources}"
+                # From where is for those who may read the audit; alarms are for everybody.
+                detail = f"{login}: {len(events)} failures in {names.SIGN_IN_S / 60:g} minutes"
                 yield Condition(names.SIGN_IN, login, detail)
 
     def _refusals(self, now: datetime) -> Iterator[Condition]:
@@ -241,18 +240,18 @@ def _of_instrument(place: InstrumentPlace, now: datetime, *, is_used: bool) -> I
     if latch.engaged:
         by = f", by {latch.by}" if latch.by else ""
         detail = f"{place.name}: {latch.reason or 'no reason given'}{by}"
-        yield names.STOP_ALL, detail, _moment(latch.at), str(latch.count)
+        yield names.STOP_ALL, detail, moment_of(latch.at), str(latch.count)
     writes = WriteSwitch(place).read()
     if not writes.on:
         by = f", by {writes.by}" if writes.by else ""
         detail = f"{place.name}: {writes.reason or 'no reason given'}{by}"
-        yield names.WRITES_OFF, detail, _moment(writes.at), writes.at or ""
+        yield names.WRITES_OFF, detail, moment_of(writes.at), writes.at or ""
     yield from _hands(place, now)
     if is_used:
         yield from _worker(place)
     damaged = [item for item in aside(place) if item.kind != "foreign"]
     if damaged:
-        detail = f"{place.name}: {len(damaged)} files; the last is {damaged[-1].file}: {damaged[-1].detail}"
+        detail = f"{place.name}: {len(damaged)} set aside; the last is {damaged[-1].file}: {damaged[-1].detail}"
         yield names.SPOOL_ASIDE, detail, None, str(len(damaged))
 
 
@@ -312,7 +311,8 @@ def _trouble_of(pid: int) -> str | None:
     return "is frozen" if state in "Tt" else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
+    """A time as the files of an instrument have it; None where it is none."""
     try:
         found = None if text is None else datetime.fromisoformat(text)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ from athanor.console import wording
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Campaign, Event, Evidence, Experiment, Hypothesis, Observation, Registration
+    from athanor.memory.remarks import Deferral
     from athanor.memory.resources import Level
     from athanor.planners.problem import Problem
 
-WAITING_FOR_PERSON = ("proposed", "in_doubt")
 SPENT = ("dispatched", "running", "completed", "failed", "aborted", "stopped_early", "in_doubt")
 """Experiments in these states count towards the budget: the instrument was, or may have been, used."""
 
@@ -75,6 +75,8 @@ class Overview:
     """What people measured beside the loop: it used no budget."""
     stocks: Sequence[Level] = ()
     """How the consumables stand that this campaign uses."""
+    deferred: Mapping[str, Deferral] = field(default_factory=dict)
+    """What of it was put off, and is not among `waiting` until then."""
     references: Sequence[str] = ()
     """How the charts of its reference measurements stand, a line for each."""
 
@@ -133,11 +135,15 @@ def view_of(
         events: all of them in order; where `most_told` is given, the last of them are enough.
         most_told: of what happened, only the last so many lines.
     """
+    from athanor.memory.remarks import KINDS, deferrals
+
     problem = found.problem
     calls = ledger.model_calls(campaign.id)
     hypotheses, registrations = ledger.hypotheses(campaign.id), ledger.registrations(campaign.id)
     evidence = ledger.evidence(campaign=campaign.id)
     told = found.latest if most_told is None else found.latest[-most_told:]
+    # Not from `events`, of which the last may be all there is.
+    put_off = deferrals(ledger.events(campaign.id, kinds=KINDS))
     story = happenings(problem, told, hypotheses, registrations, evidence, events)
     counts: Counter[str] = Counter(item.state for item in experiments)
     budget = campaign.spec.get("budget", {})
@@ -154,7 +160,8 @@ def view_of(
         experiments=experiments,
         observed=dict(found.observed),
         hypotheses=hypothesis_lines(hypotheses, registrations, evidence),
-        waiting=[item for item in experiments if item.state in WAITING_FOR_PERSON],
+        waiting=[item for item in experiments if item.state == "in_doubt" or _is_open(item, put_off)],
+        deferred={item.id: put_off[item.id] for item in experiments if item.state == "proposed" and item.id in put_off},
         underway=[item for item in experiments if item.state in ("approved", "dispatched", "running")],
         failures=sum(counts[state] for state in ("failed", "aborted", "stopped_early", "refused")),
         deadline_s=float(wall_time) if isinstance(wall_time, int | float) else None,
@@ -260,6 +267,10 @@ def why(item: Experiment) -> str:
     if reason:
         return str(reason)
     return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
+
+
+def _is_open(item: Experiment, put_off: Mapping[str, Deferral]) -> bool:
+    return item.state == "proposed" and item.id not in put_off
 
 
 def low_text(level: Level) -> str:

@@ -165,6 +165,7 @@ What = Literal[
     "campaign_failed",
     "campaign_done",
     "stop_all",
+    "alarm",
     "event",
 ]
 """What people may be told of; `event` is any event of the journal, by its kind."""

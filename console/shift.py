@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import wording
-from athanor.console.conditions import OPEN, Site
+from athanor.console.conditions import OPEN, Site, moment_of
 from athanor.governance.alarm_catalogue import CATALOGUE
 from athanor.governance.alarms import CLOCK, STATES
 from athanor.governance.handover import Fact, Facts, SectionId
@@ -114,10 +114,10 @@ def _overrides(site: Site, campaigns: list[Campaign]) -> Iterator[Fact]:
         latch, writes, standing = Latch(place).read(), WriteSwitch(place).read(), TakeOver(place).read()
         if latch.engaged:
             said = f"{place.name}: Stop All is latched: {latch.reason or 'no reason given'}"
-            yield Fact(f"{said} ({latch.by or 'nobody knows who'}, {latch.at or 'nobody knows when'})", place.name)
+            yield Fact(f"{said} ({_by(latch.by, latch.at)})", place.name)
         if not writes.on:
             said = f"{place.name}: writes are off: {writes.reason or 'no reason given'}"
-            yield Fact(f"{said} ({writes.by or 'nobody knows who'})", place.name)
+            yield Fact(f"{said} ({_by(writes.by, writes.at)})", place.name)
         if standing.refusal is not None:
             yield Fact(f"{place.name}: {standing.refusal[1]}", place.name)
     for campaign in campaigns:
@@ -129,6 +129,11 @@ def _overrides(site: Site, campaigns: list[Campaign]) -> Iterator[Fact]:
             yield Fact(
                 f"{campaign.id} approves its own experiments{until} (granted by {grant.decided_by})", campaign.id
             )
+
+
+def _by(person: str | None, at: str | None) -> str:
+    moment = moment_of(at)
+    return f"{person or 'nobody knows who'}, {'nobody knows when' if moment is None else wording.moment(moment)}"
 
 
 def _doubt(ledger: Ledger) -> Iterator[Fact]:
@@ -184,4 +189,4 @@ class _Known(dict[str, Any]):
 
 
 def _line(at: datetime, said: str, about: str) -> tuple[datetime, Fact]:
-    return at, Fact(f"{at.astimezone(UTC):%m-%d %H:%M}  {said}", about)
+    return at, Fact(f"{at.astimezone(UTC):%m-%d %H:%M} UTC: {said}", about)

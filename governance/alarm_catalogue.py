@@ -237,7 +237,7 @@ _DEFINITIONS = (
         "Somebody fails to sign in again and again",
         "medium",
         "Somebody may be trying passwords.",
-        "Ask the person whether it was them. If not, give out another password, and see where it came from.",
+        "Ask the person whether it was them. If not, give out another password; the audit says where it came from.",
         HOUR,
         off_delay_s=MINUTE,
     ),

@@ -14,9 +14,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from athanor.memory.canonical import canonical, time_text
-from athanor.memory.errors import Duplicate, InvalidRecord, StaleRevision
+from athanor.memory.decisions import outside
+from athanor.memory.errors import Duplicate, InvalidRecord, NotFound, StaleRevision
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import (
+    Campaign,
     Decision,
     DecisionKind,
     Experiment,
@@ -38,6 +40,19 @@ SettledState = Literal["completed", "failed", "aborted", "not_started"]
 
 class GateError(Exception):
     """A decision that cannot be made as asked; the message names the offender and the remedy."""
+
+
+class SameHands(GateError):
+    """Who proposed an experiment, or edited it last, wanted to approve it where the campaign asks for somebody else."""
+
+
+class BatchRefused(GateError):
+    """Several revisions of which some cannot be approved together: none was. `refused` says why, by experiment."""
+
+    def __init__(self, refused: Mapping[str, str]) -> None:
+        self.refused = dict(refused)
+        said = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
+        super().__init__(f"nothing was approved: {said}")
 
 
 class Gate:
@@ -70,12 +85,94 @@ class Gate:
 
         Raises:
             StaleRevision: another revision stands, or this one has been decided.
+            SameHands: the campaign asks for somebody else.
             GateError: the prefix is none, or the time makes no sense.
         """
         experiment = self._seen(experiment_id, revision_prefix)
+        self.check_hands(experiment)
         decision = self._about("approve", experiment, reason, latch=latch, ttl=ttl)
         self._ledger.decide(experiment.id, experiment.revision, decision)
         return decision
+
+    def approve_batch(
+        self,
+        campaign_id: str,
+        revisions: Mapping[str, str],
+        latch: int,
+        envelope: Mapping[str, Any],
+        max_experiments: int,
+        ttl: timedelta = DAY,
+        reason: str = "",
+    ) -> list[Decision]:
+        """Approve several revisions of one campaign if all lie inside an envelope: all of them or none.
+
+        Each gets a decision of its own, which names the batch and its envelope.
+
+        Args:
+            campaign_id: the campaign.
+            revisions: by experiment the first 6 or more hex digits of the revision that was looked at.
+            latch: the count of the instrument's stop latch now; a later Stop All voids the approvals.
+            envelope: for each parameter `{"low": a, "high": b}` (inclusive) or `{"allowed": [...]}`.
+            max_experiments: how many may be approved at once.
+            ttl: for how long the approvals hold.
+            reason: why, if there is something to say.
+
+        Raises:
+            BatchRefused: some cannot be approved; each is named with why.
+            GateError: an envelope, a number or a time that makes no sense.
+        """
+        ranges = _envelope(envelope)
+        if isinstance(max_experiments, bool) or max_experiments < 1:
+            raise GateError(f"an envelope for {max_experiments} experiments: give 1 or more")
+        if not revisions:
+            raise GateError("there is nothing to approve: name experiments with their revisions")
+        if refused := self.refusals(campaign_id, revisions, ranges, max_experiments):
+            raise BatchRefused(refused)
+        batch = {"id": secrets.token_hex(8), "parameters": ranges, "max_experiments": max_experiments}
+        experiments = [self._seen(name, prefix) for name, prefix in revisions.items()]
+        decisions = [
+            self._about("approve", experiment, reason, latch=latch, ttl=ttl, batch=batch) for experiment in experiments
+        ]
+        try:
+            self._ledger.decide_all(decisions)
+        except StaleRevision as late:  # somebody decided on one of them in between
+            raise BatchRefused({late.experiment_id: str(late)}) from late
+        return decisions
+
+    def refusals(
+        self, campaign_id: str, revisions: Mapping[str, str], envelope: Mapping[str, Any], max_experiments: int
+    ) -> dict[str, str]:
+        """Say which revisions `approve_batch` would refuse now, by experiment, and why; empty when none.
+
+        Raises:
+            GateError: the envelope makes no sense.
+        """
+        ranges, refused = _envelope(envelope), {}
+        for index, (name, prefix) in enumerate(revisions.items()):
+            try:
+                experiment = self._seen(name, prefix)
+                if experiment.campaign_id != campaign_id:
+                    raise GateError(f"it is of campaign {experiment.campaign_id}, not of {campaign_id}")
+                if experiment.state != "proposed":
+                    raise GateError(f"it is {experiment.state}, not proposed")
+                self.check_hands(experiment)
+                if said := outside(experiment.values, ranges):
+                    raise GateError("; ".join(said))
+                if index >= max_experiments:
+                    raise GateError(f"the envelope is for {max_experiments} experiments, and this is one more")
+            except (GateError, StaleRevision, NotFound) as error:
+                refused[name] = str(error)
+        return refused
+
+    def check_hands(self, experiment: Experiment) -> None:
+        """Raise `SameHands` when the campaign asks that somebody else than this person approves the experiment."""
+        if not asks_for_two(self._ledger.campaign(experiment.campaign_id)):
+            return
+        if self.person.casefold() in {author.casefold() for author in authors(self._ledger, experiment)}:
+            raise SameHands(
+                f"{experiment.id} was proposed or last edited by {self.person}, and this campaign asks that somebody "
+                "else approves it; ask a colleague"
+            )
 
     def reject(self, experiment_id: str, revision_prefix: str, reason: str) -> Decision:
         """Reject one revision of a proposed experiment.
@@ -109,7 +206,7 @@ class Gate:
         """
         text = _needed(reason, "an edit")
         old = self._seen(experiment_id, revision_prefix)
-        changed = {**old.values, **_typed(old, values)}
+        changed = {**old.values, **typed(old, values)}
         if changed == old.values:
             raise GateError(f"{experiment_id}: these are its values already; approve or reject it")
         problem = self._ledger.campaign(old.campaign_id).problem_hash
@@ -266,6 +363,33 @@ class Gate:
         )
 
 
+def asks_for_two(campaign: Campaign) -> bool:
+    """Whether a campaign's policy asks that nobody approves what they proposed or edited last."""
+    policy = campaign.spec.get("policy")
+    return isinstance(policy, Mapping) and bool(policy.get("proposer_may_not_approve"))
+
+
+def authors(ledger: Ledger, experiment: Experiment) -> list[str]:
+    """Return the people whose own an experiment is: who proposed it first, and who edited it last.
+
+    A campaign's own proposals have no author until somebody edits them.
+    """
+    found = []
+    if experiment.parent_id is not None:
+        edited = ledger.experiment(experiment.parent_id).decision_id
+        if edited is not None:
+            found.append(ledger.decision(edited).decided_by)
+    root = experiment
+    while root.parent_id is not None:
+        root = ledger.experiment(root.parent_id)
+    if root.source == "operator":
+        why = root.candidate.get("why")
+        # Before it was kept by itself, the name stood in the sentence alone.
+        said = str(why.get("detail", "")) if isinstance(why, Mapping) else ""
+        found.append(str(root.candidate.get("by") or said.removeprefix("proposed by ")))
+    return [name for name in dict.fromkeys(found) if name]
+
+
 def _needed(reason: str, what: str) -> str:
     if not reason.strip():
         raise GateError(f"{what} needs a reason")
@@ -312,7 +436,7 @@ def _edited(old: Experiment, values: dict[str, Value], ordinal: int, problem_has
     )
 
 
-def _typed(old: Experiment, values: Mapping[str, Value]) -> dict[str, Value]:
+def typed(old: Experiment, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values with the types that the experiment has, or refuse them."""
     typed: dict[str, Value] = {}
     for name, value in values.items():

@@ -43,6 +43,8 @@ class Rows:
     lease: Lease | None
     sample: Sample | None = None
     """What is measured, if the experiment has a sample to itself."""
+    ended: frozenset[str] = frozenset()
+    """The nonces of grants that a person ended before their time."""
 
 
 def read_rows(ledger: Ledger, intent_id: str) -> Rows:
@@ -53,6 +55,7 @@ def read_rows(ledger: Ledger, intent_id: str) -> Rows:
         raise Refused("intent.unknown", str(error)) from error
     try:
         reserved = ledger.reservation_for(intent.experiment_id)
+        ended = ledger.events(intent.campaign_id, kinds=(decisions.GRANT_ENDED,))
         return Rows(
             ledger_id=ledger.ledger_id,
             intent=intent,
@@ -61,6 +64,7 @@ def read_rows(ledger: Ledger, intent_id: str) -> Rows:
             campaign=ledger.campaign(intent.campaign_id),
             lease=ledger.lease(f"instrument:{intent.instrument}"),
             sample=ledger.sample(reserved.samples[0]) if reserved is not None and reserved.samples else None,
+            ended=frozenset(str(event.body.get("nonce")) for event in ended),
         )
     except NotFound as error:
         raise Refused("decision.unknown", f"intent {intent_id} stands on nothing: {error}") from error
@@ -184,6 +188,8 @@ def _check_grant(rows: Rows, envelope: object, started: StartedLog) -> None:
     if not isinstance(envelope, Mapping) or envelope.get("autonomy") != "auto_within_limits":
         raise Refused("grant.envelope", f"grant {grant.id} lets nothing run by itself")
     # By its nonce, which is signed: a copy under another id is the same grant.
+    if grant.nonce in rows.ended:
+        raise Refused("grant.ended", f"grant {grant.id} was ended by a person before its time")
     most, used = envelope.get("max_experiments"), started.uses(grant.nonce)
     if not isinstance(most, int) or isinstance(most, bool) or used >= most:
         raise Refused("grant.exhausted", f"grant {grant.id} allows {most} experiments, {used} were started")
@@ -197,20 +203,8 @@ def _check_grant(rows: Rows, envelope: object, started: StartedLog) -> None:
     if missing := set(parameters) - set(values):
         raise Refused("grant.envelope", f"grant {grant.id} is for whole points: {', '.join(sorted(missing))} missing")
     for name, value in values.items():
-        if not _is_inside(value, parameters.get(name)):
+        if not decisions.is_inside(value, parameters.get(name)):
             raise Refused("grant.envelope", f"{name} = {value} is outside grant {grant.id}: {parameters.get(name)}")
-
-
-def _is_inside(value: float | int | str, bound: object) -> bool:
-    if not isinstance(bound, Mapping):
-        return False
-    allowed = bound.get("allowed")
-    if isinstance(allowed, list):
-        return value in allowed
-    low, high = bound.get("low"), bound.get("high")
-    if isinstance(value, str) or not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
-        return False
-    return bool(low <= value <= high)
 
 
 def _check_values(values: Mapping[str, Any], profile: Profile) -> None:

@@ -16,18 +16,28 @@ _children: list[subprocess.Popen[bytes]] = []  # kept until they end, so that th
 _lock = threading.Lock()
 
 
-def start(command: Sequence[str], output: IO[bytes] | int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[str],
+    output: IO[bytes] | int | None = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, with nothing to read and without the model's variables.
 
     Args:
         command: what to start.
         output: where it writes, errors included; None: where we do.
+        environment: what it is given instead of ours, the model's variables included where it is to have them.
 
     Raises:
         OSError: it cannot be started.
     """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=without_model()
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        env=without_model() if environment is None else dict(environment),
     )
     reap()
     with _lock:

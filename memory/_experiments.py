@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -170,13 +170,21 @@ class Experiments(Store):
             InvalidRecord: decision, experiment and replacement do not belong together, or the decision has expired.
         """
         with self._writing() as writer:
-            experiment = need(writer.connection, Experiment, experiment_id)
-            _check_decision(writer, experiment, revision, decision, replacement)
-            writer.insert(decision, decision.campaign_id, "decision")
-            new = settlement(decision) if decision.kind == "settle" else transitions.DECIDES[decision.kind]
-            _change(writer, experiment, new, decision.reason or None, decision.id, None)
-            if replacement is not None:
-                _add(writer, replacement)
+            _decide(writer, experiment_id, revision, decision, replacement)
+
+    def decide_all(self, decisions: Sequence[Decision]) -> None:
+        """Store several decisions and what follows from each, all of them or none; see `decide`. None is an edit.
+
+        Raises:
+            StaleRevision, Duplicate, InvalidRecord: as `decide`, for the first that cannot be stored.
+        """
+        with self._writing() as writer:
+            for decision in decisions:
+                refuse(
+                    decision.experiment_id is None or decision.revision is None,
+                    f"decision {decision.id} is about no revision of an experiment",
+                )
+                _decide(writer, str(decision.experiment_id), str(decision.revision), decision, None)
 
     def commit_intent(
         self,
@@ -357,6 +365,18 @@ def _check_cover(writer: Writer, experiment: Experiment, decision: Decision, new
             raise DecisionRequired(
                 f"decision {decision.id} expired at {decision.expires_at.isoformat(timespec='seconds')}; approve again"
             )
+
+
+def _decide(
+    writer: Writer, experiment_id: str, revision: str, decision: Decision, replacement: Experiment | None
+) -> None:
+    experiment = need(writer.connection, Experiment, experiment_id)
+    _check_decision(writer, experiment, revision, decision, replacement)
+    writer.insert(decision, decision.campaign_id, "decision")
+    new = settlement(decision) if decision.kind == "settle" else transitions.DECIDES[decision.kind]
+    _change(writer, experiment, new, decision.reason or None, decision.id, None)
+    if replacement is not None:
+        _add(writer, replacement)
 
 
 def _check_decision(

@@ -7,12 +7,18 @@ a person entered them, `outcomes`. The signature covers the body, so a row is wo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from athanor.memory.canonical import CanonicalError, canonical, parse, time_text
 from athanor.memory.errors import LedgerError
 from athanor.memory.records import Decision
 from athanor.memory.signing import PublicKey, verify
+
+GRANT_ENDED = "grant_ended"
+"""The event by which a person ends a grant before its time: `grant` is its id, `nonce` its nonce, `by` who ended it.
+
+It is not signed: whoever writes it takes something away, and gives nothing."""
 
 
 class ForgedDecision(LedgerError):
@@ -64,3 +70,38 @@ def check(decision: Decision, public: PublicKey) -> dict[str, Any]:
         if body.get(name) != column:
             raise ForgedDecision(f"decision {decision.id}: its row says {name} {column!r}, its body {body.get(name)!r}")
     return body
+
+
+def is_inside(value: object, bound: object) -> bool:
+    """Whether a value lies in one range of an envelope: `{"low", "high"}` (inclusive) or `{"allowed": [...]}`."""
+    if not isinstance(bound, Mapping):
+        return False
+    allowed = bound.get("allowed")
+    if isinstance(allowed, list):
+        return value in allowed
+    low, high = bound.get("low"), bound.get("high")
+    if not isinstance(value, int | float) or not isinstance(low, int | float) or not isinstance(high, int | float):
+        return False
+    return bool(low <= value <= high)
+
+
+def outside(values: Mapping[str, object], ranges: object) -> list[str]:
+    """Say where a whole point leaves an envelope's ranges, parameter by parameter; empty when it is inside."""
+    if not isinstance(ranges, Mapping):
+        return ["the envelope names no parameters"]
+    said = [f"{name} is missing" for name in sorted(set(ranges) - set(values))]
+    for name, value in values.items():
+        if name not in ranges:
+            said.append(f"the envelope says nothing of {name}")
+        elif not is_inside(value, ranges[name]):
+            said.append(f"{name} = {value} is outside {described(ranges[name])}")
+    return said
+
+
+def described(bound: object) -> str:
+    """Write one range of an envelope."""
+    if isinstance(bound, Mapping) and isinstance(bound.get("allowed"), list):
+        return ", ".join(str(item) for item in bound["allowed"])
+    if isinstance(bound, Mapping):
+        return f"{bound.get('low')} … {bound.get('high')}"
+    return str(bound)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -82,6 +82,26 @@ class Journal:
         )
         found = self._connection.execute(newest).one_or_none()
         return (int(found.seq), str(found.hash)) if found else (0, GENESIS)
+
+
+class Line(NamedTuple):
+    """What a row is about, without its body: enough to know who should look again."""
+
+    position: int
+    chain: str
+    kind: str
+    at: str
+
+
+def lines(connection: Connection, after: int, limit: int) -> list[Line]:
+    """Return rows with a position beyond `after` in order, without their bodies: `limit` of them at most."""
+    query = (
+        select(_TABLE.c.position, _TABLE.c.chain, _TABLE.c.kind, _TABLE.c.at)
+        .where(_TABLE.c.position > after)
+        .order_by(_TABLE.c.position)
+        .limit(limit)
+    )
+    return [Line(*row) for row in connection.execute(query)]
 
 
 def rows(connection: Connection, *, chain: str | None = None, after: int = 0) -> Iterator[JournalRow]:

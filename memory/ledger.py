@@ -137,13 +137,10 @@ class Ledger(Campaigns, Experiments, Leases, Measurements, Resources):
         with self._reading() as connection:
             return int(connection.execute(select(func.max(_JOURNAL.c.position))).scalar() or 0)
 
-    def changed_chains(self, after: int) -> dict[str, int]:
-        """Return the chains of the journal with rows beyond the position `after`, each with its last position."""
-        # Not by the index of chains, which would be read from end to end: only what is new is looked at.
-        chain = _JOURNAL.c.chain + ""
-        query = select(chain, func.max(_JOURNAL.c.position)).where(_JOURNAL.c.position > after).group_by(chain)
+    def lines(self, after: int, limit: int) -> list[journal_module.Line]:
+        """Return what the journal's rows beyond the position `after` are about, in order: `limit` of them at most."""
         with self._reading() as connection:
-            return {str(chain): int(last) for chain, last in connection.execute(query)}
+            return journal_module.lines(connection, after, limit)
 
     def journal(self, chain: str | None = None, after: int = 0) -> list[JournalRow]:
         """Return the journal's rows beyond the position `after`, of one chain or of all, in order."""

@@ -50,10 +50,19 @@ def situation_text(situation: Situation, problem: Problem, limit: int, schema: d
         "untrusted": {
             "notes_of_the_instrument": [note[:NOTE_LENGTH] for note in situation.instrument_notes],
             "memory": [{"id": item.id, "text": item.text[:NOTE_LENGTH]} for item in situation.memory],
+            **_remarks(situation),
         },
         "answer_schema": schema,
     }
     return json.dumps(shown, ensure_ascii=True, indent=1)
+
+
+def _remarks(situation: Situation) -> dict[str, Any]:
+    """What people said about experiments; nothing where nobody did."""
+    if not situation.remarks:
+        return {}
+    said = [{"experiment": one.experiment, "text": one.text[:NOTE_LENGTH]} for one in situation.remarks]
+    return {"remarks_of_people": said}
 
 
 def repair_text(problem: str) -> str:

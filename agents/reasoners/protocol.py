@@ -49,6 +49,13 @@ class Recalled(_Strict):
     tainted: bool = False
 
 
+class Said(_Strict):
+    """What a person of this site said about an experiment, in their words; who it was is not told."""
+
+    experiment: str
+    text: str
+
+
 class Remaining(_Strict):
     """What is left of the budgets. None: no limit was set."""
 
@@ -79,6 +86,7 @@ class Situation(_Strict):
     hypotheses: tuple[Known, ...] = ()
     memory: tuple[Recalled, ...] = ()
     instrument_notes: tuple[str, ...] = ()
+    remarks: tuple[Said, ...] = ()
     remaining: Remaining = Remaining()
     seed: int = 0
 

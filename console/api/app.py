@@ -17,37 +17,46 @@ from athanor.console.api import (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
     memory,
+    notifications,
     oidc,
     overview,
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 from athanor.console.api.desk import Desk
 from athanor.console.api.problems import KNOWN, Problem, answer, on_error, on_invalid, unforeseen
+from athanor.console.notify.notifier import Notifier
 
 TOPICS = (
     accounts,
     alarms,
     audit,
+    autonomy,
     board,
     campaigns,
+    decisions,
     handover,
     instruments,
     live,
     memory,
+    notifications,
     oidc,
     overview,
     reconcile,
     resources,
     site,
+    starting,
     station,
 )
 LARGEST_BODY = 1 << 20
@@ -90,10 +99,15 @@ async def _watching(app: FastAPI) -> AsyncIterator[None]:
     desk: Desk = app.state.desk
     watch = AlarmWatch(desk, desk.alarms)
     watch.start()
+    told = desk.settings.notifications
+    notifier = Notifier(desk.ledger, desk.people, told, desk.places, desk.notices)
+    if told.rules:
+        notifier.start()
     try:
         yield
     finally:
         await run_in_threadpool(watch.stop)
+        await run_in_threadpool(notifier.stop)
 
 
 def describe(app: FastAPI) -> FastAPI:

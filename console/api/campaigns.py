@@ -63,6 +63,7 @@ class CampaignOut(CampaignLine):
     used: int
     counts: dict[str, int]
     waiting: list[str]
+    deferred: list[str]
     underway: list[str]
     best: list[BestOut]
     trace: list[float]
@@ -199,6 +200,7 @@ def campaign_out(view: overview.Overview) -> CampaignOut:
         used=view.used,
         counts=dict(view.counts),
         waiting=[experiment.id for experiment in view.waiting],
+        deferred=list(view.deferred),
         underway=[experiment.id for experiment in view.underway],
         best=[BestOut(experiment=b.experiment, values=dict(b.values), outcomes=dict(b.outcomes)) for b in view.best],
         trace=list(view.trace),

@@ -19,6 +19,7 @@ from athanor.console.commands.moving import Motions
 from athanor.console.commands.verification import Verification
 from athanor.console.gauges import Gauges
 from athanor.console.looks import Looks
+from athanor.console.notify.board import Board
 from athanor.console.openid import Journeys, Provider
 from athanor.console.settings import Settings
 from athanor.governance.alarm_catalogue import CATALOGUE
@@ -55,6 +56,7 @@ class Desk:
         self.limits = Limits({kind: Rate(r.burst, r.per_second) for kind, r in self.settings.limits.items()})
         self.providers = {one.name: Provider(one) for one in self.settings.sign_in.providers}
         self.journeys = Journeys()
+        self.notices = Board(ledger)
         self.alarms = Alarms(ledger, CATALOGUE)
         self.handovers = Handovers(ledger)
         self.looks = Looks(ledger)

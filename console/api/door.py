@@ -8,6 +8,9 @@ Every route says what it needs; one that says nothing cannot be made. What it ne
 - `own`: as `person`, and before the password that was given out is changed, too,
 - `stop`: as `own`, and with a session that has been idle for too long, too.
 
+Where the body, and not the path, says which instrument it is about (`x-either`), the door asks whether whoever asks may
+on some instrument, and the handler asks for that one.
+
 Some routes open to sessions alone (`x-session`): a program's token changes no account, its own neither.
 
 Where a path names a campaign or an experiment, the scope must hold for its instrument, simulated or real.
@@ -92,6 +95,7 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"{self.path} does not say what it needs")
         self.needs: Needs = needs  # type: ignore[assignment]
         self.is_for_sessions = bool(extra.get("x-session"))
+        self.on_either = bool(extra.get("x-either"))
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler, behind the door."""
@@ -120,7 +124,7 @@ class GuardedRoute(APIRoute):
         count(request, "address", source_of(request))
         if self.needs == "nobody" and is_change:
             count(request, "sign_in", source_of(request))
-        let_in(request, self.needs, is_for_sessions=self.is_for_sessions)
+        let_in(request, self.needs, is_for_sessions=self.is_for_sessions, on_either=self.on_either)
         if self.needs in ("nobody", "stop"):
             return
         caller = caller_of(request)
@@ -178,10 +182,13 @@ def stop_room() -> CapacityLimiter:
     return _STOP_ROOM[loop]
 
 
-def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_sessions: bool = False) -> None:
+def let_in(
+    request: Request, needs: Needs, *, touch: bool = True, is_for_sessions: bool = False, on_either: bool = False
+) -> None:
     """Let a request in, with its caller in `request.state`. Raises `Denied`, or `SignInRefused`.
 
-    `touch`: whether this keeps a session awake. `is_for_sessions`: whether tokens are kept out.
+    `touch`: whether this keeps a session awake. `is_for_sessions`: whether tokens are kept out. `on_either`: whether it
+    is enough here that they may on some instrument; the handler asks for the one that the body names.
     """
     if needs == "nobody":
         return
@@ -200,7 +207,9 @@ def let_in(request: Request, needs: Needs, *, touch: bool = True, is_for_session
         raise Denied(403, "password.given_out", "your password was given out by somebody else", "change it first")
     if needs == "person":
         return
-    if not caller.may(needs, simulated=desk.is_simulated(request.path_params)):
+    if on_either and (caller.may(needs, simulated=True) or caller.may(needs, simulated=False)):
+        return
+    if on_either or not caller.may(needs, simulated=desk.is_simulated(request.path_params)):
         refused = f"{caller.person.login} ({caller.person.role}) may not {MEANING[needs]}"
         count(request, "refused", caller.by)
         desk.note("api_refused", {"login": caller.person.login, "needs": needs, "path": request.url.path[:200]})
@@ -231,13 +240,21 @@ class Door(APIRouter):
         super().__init__(prefix="/api/v1", route_class=GuardedRoute, tags=[tag])
 
     def on(
-        self, method: str, path: str, needs: Needs, *, status: int = 200, is_for_sessions: bool = False
+        self,
+        method: str,
+        path: str,
+        needs: Needs,
+        *,
+        status: int = 200,
+        is_for_sessions: bool = False,
+        on_either: bool = False,
     ) -> Callable[[Any], Any]:
-        """Add a route."""
+        """Add a route. `on_either`: which instrument it is about stands in the body, and the handler asks for it."""
         problems: dict[int | str, dict[str, Any]] = {
             code: {"model": Problem} for code in (400, 401, 403, 404, 409, 422, 429, 503)
         }
-        extra = {"x-needs": needs, "x-session": True} if is_for_sessions else {"x-needs": needs}
+        marks = {"x-session": is_for_sessions, "x-either": on_either}
+        extra = {"x-needs": needs, **{name: True for name, holds in marks.items() if holds}}
         return self.api_route(path, methods=[method], status_code=status, responses=problems, openapi_extra=extra)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from athanor.console.api.door import Door, desk_of, let_in
 from athanor.console.api.problems import problem_of
-from athanor.memory.journal import SITE, chain_of
+from athanor.memory.journal import SITE, Line, chain_of
 
 if TYPE_CHECKING:
     from athanor.memory.ledger import Ledger
@@ -37,7 +38,7 @@ MOST = 1000
 
 
 class Watch:
-    """How far the journal goes, looked up once for everybody who wants to know."""
+    """How far the journal goes and what was written last, looked up once for everybody who wants to know."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -45,6 +46,7 @@ class Watch:
         self._position = 0
         self._start = 0
         self._changed: dict[str, int] = {}
+        self._latest: deque[Line] = deque(maxlen=MOST)
         self._looked = -1.0
 
     def position(self) -> int:
@@ -58,13 +60,30 @@ class Watch:
             self._look()
             return self._changed.get(chain_of(campaign_id), self._start)
 
+    def since(self, position: int) -> tuple[int, list[Line] | None]:
+        """How far the journal goes as of a moment ago, and its rows beyond a position; None where they are too many."""
+        with self._guard:
+            newest = self._look()
+            if newest == position:
+                return newest, []
+            if newest < position or newest - position > MOST:
+                return newest, None
+            first = self._latest[0].position if self._latest else newest + 1
+            if position + 1 >= first:
+                return newest, [line for line in self._latest if line.position > position]
+        return newest, self._ledger.lines(position, MOST)  # from before we looked
+
     def _look(self) -> int:
         if time.monotonic() - self._looked >= LOOK_S:
             if self._looked < 0.0:
                 self._position = self._start = self._ledger.changes()
-            elif changed := self._ledger.changed_chains(self._position):
-                self._changed |= changed
-                self._position = max(changed.values())
+            else:
+                while found := self._ledger.lines(self._position, MOST):
+                    self._latest.extend(found)
+                    self._changed |= {line.chain: line.position for line in found}
+                    self._position = found[-1].position
+                    if len(found) < MOST:
+                        break
             self._looked = time.monotonic()
         return self._position
 
@@ -76,7 +95,7 @@ async def changes(
 ) -> StreamingResponse:
     """Changes as they happen, as `text/event-stream`.
 
-    `change`: `{kind, campaign_id}`, the latter null where it is of the site. `reload`: too much was missed.
+    `change`: `{kind, campaign_id, at}`, of the site where `campaign_id` is null. `reload`: too much was missed.
     `ended`: why nothing more will come.
     """
     watch = desk_of(request).watch
@@ -95,13 +114,10 @@ async def _stream(request: Request, position: int) -> AsyncIterator[str]:
             if now - checked >= CHECK_S:
                 checked = now
                 await run_in_threadpool(let_in, request, "read", touch=False)
-            newest = await run_in_threadpool(desk.watch.position)
-            rows = []
-            if newest - position > MOST or newest < position:
+            newest, rows = await run_in_threadpool(desk.watch.since, position)
+            if rows is None:
                 yield _message("reload", {}, newest)
-                said, position = now, newest
-            elif newest > position:
-                rows = await run_in_threadpool(desk.ledger.journal, None, position)
+                said, position, rows = now, newest, []
         except Exception as error:
             found = problem_of(error)
             if found is None:
@@ -111,7 +127,7 @@ async def _stream(request: Request, position: int) -> AsyncIterator[str]:
         for row in rows:
             position = row.position
             campaign = None if row.chain == SITE else row.chain.removeprefix("campaign:")
-            yield _message("change", {"kind": row.kind, "campaign_id": campaign}, position)
+            yield _message("change", {"kind": row.kind, "campaign_id": campaign, "at": row.at}, position)
             said = now
         if now - said >= QUIET_S:
             yield ": nothing new\n\n"

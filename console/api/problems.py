@@ -14,21 +14,25 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from athanor.agents.doubt import NoOutcomes, NoProfile
+from athanor.agents.reasoners.endpoint import ModelNotConfigured
+from athanor.agents.spec import SpecError
 from athanor.console.commands.moving import NoTarget
 from athanor.console.commands.refused import Refused
 from athanor.console.commands.resources import NoAmount
-from athanor.governance.gate import GateError
+from athanor.governance.gate import BatchRefused, GateError, SameHands
 from athanor.governance.handover import StaleHandover
 from athanor.governance.people import PeopleError, SignInRefused
 from athanor.instruments.bounds import LimitViolation
-from athanor.instruments.laboratory import InstrumentUnavailable
+from athanor.instruments.laboratory import InstrumentUnavailable, UnknownLaboratory
 from athanor.instruments.latch import LatchError
+from athanor.instruments.profile import ProfileError
 from athanor.instruments.reductions import ReductionFailed
 from athanor.instruments.station import StationError
 from athanor.instruments.takeover import TakenOver
 from athanor.instruments.words import Refused as Declined
 from athanor.instruments.write_switch import SwitchError
 from athanor.memory.errors import (
+    DecisionRequired,
     Duplicate,
     IllegalTransition,
     InvalidRecord,
@@ -132,8 +136,15 @@ _KNOWN: list[tuple[Any, int, str]] = [
     (LedgerBusy, 503, "ledger.busy"),
     (LedgerFull, 507, "ledger.full"),
     (InvalidRecord, 422, "record.invalid"),
+    (DecisionRequired, 409, "decision.required"),
     (LedgerError, 500, "ledger.error"),
+    (BatchRefused, 409, "batch.refused"),
+    (SameHands, 409, "approver.same"),
     (GateError, 422, "decision.invalid"),
+    (SpecError, 422, "campaign.invalid"),
+    (ProfileError, 422, "profile.invalid"),
+    (UnknownLaboratory, 404, "not_found"),
+    (ModelNotConfigured, 409, "model.not_configured"),
     (LimitViolation, 422, "limit.violated"),
     (InvalidPoint, 422, "point.invalid"),
     (LatchError, 500, "latch.error"),

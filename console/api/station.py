@@ -64,10 +64,9 @@ def asked_now(instrument: str, request: Request) -> StationOut:
     """What an instrument asks of a person now."""
     desk = desk_of(request)
     found = Station(desk.place(instrument))
-    station.forget_settled(found, desk.ledger)
     sheet = found.sheet()
     standing = found.standing(sheet)
-    if sheet is None or standing == "nothing":
+    if sheet is None or standing == "nothing" or station.is_settled(found, desk.ledger):
         return StationOut(instrument=found.name, standing="nothing", why="", experiment=None, questions=[])
     return StationOut(
         instrument=found.name,
@@ -83,6 +82,7 @@ def answer(instrument: str, asked: StationAnswer, request: Request) -> AnsweredO
     """Answer what an instrument asks, once; an entry that is not plausible is refused, and asked for still."""
     desk, login = desk_of(request), caller_of(request).person.login
     found = Station(desk.place(instrument))
+    station.forget_settled(found, desk.ledger)
     if asked.verb == "enter" and not asked.entries:
         raise Refused("Nothing was entered", "Enter a value, or say that it is done.")
     given = station.answer(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from athanor.console.cli import (
+    alarms,
     console,
     failures,
     instruments,
@@ -69,6 +70,7 @@ reconcile.add_to(app)
 station.add_to(app)
 observe.add_to(app)
 safety.add_to(app)
+alarms.add_to(app)
 runs.add_to(app)
 takeover.add_to(app)
 moving.add_to(app)

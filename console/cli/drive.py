@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -18,7 +17,6 @@ import typer
 
 from athanor.console import wording
 from athanor.console.cli import context, output
-from athanor.console.cli.failures import Refused
 from athanor.console.cli.live import Follower
 
 if TYPE_CHECKING:
@@ -40,25 +38,15 @@ def grant_autonomy(ledger: Ledger, campaign_id: str) -> None:
 
     Whoever starts or resumes such a campaign grants it; the loop itself holds no key and cannot.
     """
-    from athanor.agents import campaign as campaigns
     from athanor.agents.spec import Spec
+    from athanor.console.commands.autonomy import Autonomy
 
-    gate = context.gate(ledger)  # made here at the latest: the worker checks every decision against its public half
+    autonomy = Autonomy(ledger, context.person())
+    autonomy.gate()  # made here at the latest: the worker checks every decision against its public half
     campaign = ledger.campaign(campaign_id)
-    if campaign.autonomy != "auto_within_limits":
-        return
-    count = context.commands(ledger).unlatched_count(campaign)
-    if campaigns.grant_in_force(ledger, campaign_id, count) is not None:
+    if autonomy.renew(campaign) is None:
         return
     spec = Spec.model_validate(campaign.spec)
-    gate.grant(
-        campaign_id,
-        campaign.instrument,
-        count,
-        campaigns.envelope(spec),
-        spec.budget.experiments,
-        timedelta(seconds=spec.policy.expires),
-    )
     output.say(
         f"[quiet]{output.plain(context.person())} lets it run within its limits for "
         f"{wording.duration(spec.policy.expires)}, {spec.budget.experiments} experiments at most[/]"
@@ -78,21 +66,9 @@ def decide_drift(ledger: Ledger, campaign_id: str, accepted: str | None, recalib
     Raises:
         Refused: nothing to decide, both given, or no reason.
     """
-    if accepted is None and recalibrated is None:
-        return
-    from athanor.agents import references
-    from athanor.agents.spec import Spec
+    from athanor.console.commands.campaigns import CampaignCommands
 
-    if accepted is not None and recalibrated is not None:
-        raise Refused("A new level and a recalibration exclude one another", "Give the one that is true.")
-    kind = references.ACCEPTED if accepted is not None else references.RECALIBRATED
-    spec = Spec.model_validate(ledger.campaign(campaign_id).spec)
-    try:
-        references.decide(ledger, campaign_id, spec, kind, by=context.person(), reason=accepted or recalibrated or "")
-    except references.NoAlarm as error:
-        raise Refused(str(error), f"Go on with `athanor resume {campaign_id}`.") from error
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    CampaignCommands(ledger, context.person()).decide_drift(ledger.campaign(campaign_id), accepted, recalibrated)
 
 
 def shut_down(ledger: Ledger, campaign_id: str) -> None:
@@ -102,18 +78,6 @@ def shut_down(ledger: Ledger, campaign_id: str) -> None:
 
     with suppress(InstrumentBusy):  # another campaign has taken it up meanwhile
         campaign.shut_down_laboratory(ledger, campaign_id)
-
-
-def check_reasoner(spec: Spec) -> None:
-    """Refuse a half-configured model endpoint before anything is written or signed.
-
-    Raises:
-        ModelNotConfigured: naming the variable to set.
-    """
-    if spec.reasoner in ("auto", "language-model"):
-        from athanor.agents.reasoners.endpoint import ModelSettings
-
-        ModelSettings.from_environment(required=spec.reasoner == "language-model")
 
 
 def leave(state: str) -> NoReturn:
@@ -190,6 +154,7 @@ def follow(ledger: Ledger, campaign_id: str, *, wait: bool = True) -> str:
     With `wait` it waits for an instrument that somebody else is using, and says for whom.
     """
     from athanor.agents.spec import Spec
+    from athanor.console.commands.campaigns import check_reasoner
 
     check_reasoner(Spec.model_validate(ledger.campaign(campaign_id).spec))
     grant_autonomy(ledger, campaign_id)

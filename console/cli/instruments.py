@@ -121,13 +121,12 @@ def writes(
     While they are off nothing is set and nothing dispatched. What moves goes on, and approvals stay: to halt it, use
     `athanor stop-all`. Not a safety system.
     """
-    from athanor.instruments.write_switch import WriteSwitch
+    from athanor.console.commands.instruments import set_writes
 
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
     place = place_of(instrument, ledger)
-    switch = WriteSwitch(place)
-    state = switch.off(reason, context.person()) if to == "off" else switch.on(reason, context.person())
+    state = set_writes(place, to == "on", reason, context.person())
     if json:
         output.emit({"instrument": place.name, "on": state.on, "reason": state.reason, "saved": state.saved})
     if state.on != (to == "on"):

@@ -176,6 +176,10 @@ def _show_waiting(ledger: Ledger, view: Overview) -> None:
     if (sheet := asking.waiting(ledger, view.campaign)) is not None:
         output.show(f"\n[warn]waiting for a person at the bench[/]: {output.plain(asking.line(sheet))}")
         output.show(f"  [command]{output.plain(asking.command(sheet, flag))}[/]")
+    for put_off in view.deferred.values():
+        until = wording.moment(put_off.until)
+        output.show(f"\n[name]{put_off.experiment}[/] put off until {until} by {output.plain(put_off.by)}")
+        output.show(f"  {output.plain(put_off.reason)}")
     for item in view.waiting[:10]:
         output.show(f"\n[name]{item.id}[/] {output.state(item.state)}  {output.plain(overview.why(item))}")
         output.show(f"  {output.plain(wording.settings(item.values, view.problem))}")

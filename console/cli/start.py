@@ -46,8 +46,10 @@ def demo(
     and always starts without memories; --ledger chooses another place.
     """
     path = context.ledger_path(ledger) if ledger else _fresh_folder() / "ledger.db"
-    source = _ready_campaign(laboratory)
     from athanor.agents.spec import BudgetSpec, PolicySpec, load
+    from athanor.console.commands.campaigns import ready_campaign
+
+    source = ready_campaign(laboratory)
 
     spec = load(source)
     limits = spec.budget.model_dump() | {"experiments": budget or spec.budget.experiments}
@@ -104,23 +106,6 @@ def _hint(typed: str, purpose: str) -> None:
     output.say(f"  [quiet]{output.plain(purpose + ':'):<34}[/] [command]{output.plain(typed)}[/]")
 
 
-def _ready_campaign(name: str) -> Path:
-    """Return the ready campaign file of a simulated laboratory.
-
-    Raises:
-        Refused: the laboratory is real, so that there is none.
-    """
-    from athanor.instruments import laboratory
-
-    campaign_file = getattr(laboratory.load(name), "campaign_file", None)
-    if campaign_file is None:
-        raise Refused(
-            f"{name} is a real instrument and has no ready campaign", "Write one from its profile: `athanor new`."
-        )
-    path: Path = campaign_file()
-    return path
-
-
 def new(
     file: Annotated[Path, typer.Argument(help="The campaign file to write.")] = Path("campaign.yaml"),
     laboratory: Annotated[
@@ -135,8 +120,9 @@ def new(
     if file.exists() and not force:
         raise Refused(f"{file} exists already", "Name another file, or overwrite it with --force.")
     from athanor.console.cli import drafts
+    from athanor.console.commands.campaigns import ready_campaign
 
-    text = drafts.from_profile(profile, file) if profile else drafts.from_laboratory(_ready_campaign(laboratory), file)
+    text = drafts.from_profile(profile, file) if profile else drafts.from_laboratory(ready_campaign(laboratory), file)
     file.write_text(text, encoding="utf-8")
     output.say(f"[good]✓[/] wrote [name]{output.plain(str(file))}[/]. Edit it, then:")
     _hint(context.command("check", str(file)), "say whether it can run")
@@ -176,72 +162,17 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     """
     from athanor.agents import fitting
     from athanor.agents.spec import load
-    from athanor.console import wording
-    from athanor.planners.problem import Continuous, Integer
+    from athanor.console.commands.campaigns import check_reasoner, summarise
 
     spec = load(file)
     profile = fitting.fit(spec, str(file), file.read_text(encoding="utf-8"))
-    drive.check_reasoner(spec)
-    problem = spec.problem()
-    knobs = []
-    for parameter in problem.parameters:
-        unit = f" {parameter.unit}" if parameter.unit else ""
-        if isinstance(parameter, Continuous | Integer):
-            knobs.append(f"{parameter.name} {wording.number(parameter.low)} … {wording.number(parameter.high)}{unit}")
-        else:
-            knobs.append(f"{parameter.name} {', '.join(wording.number(v) for v in parameter.values)}{unit}")
-    goals = [
-        f"{o.name} → {wording.number(o.target)}" if o.target is not None else f"{o.goal} {o.name}"
-        for o in problem.objectives
-    ]
-    bounds = [str(c) for c in problem.linear_constraints]
-    for c in problem.outcome_constraints:
-        low = f"{wording.number(c.lower)} ≤ " if c.lower is not None else ""
-        high = f" ≤ {wording.number(c.upper)}" if c.upper is not None else ""
-        bounds.append(f"{low}{c.name}{high} with probability {wording.number(c.probability)}")
-    time = f", {wording.duration(spec.budget.wall_time)} at most" if spec.budget.wall_time else ""
-    summary = [
-        ("campaign", spec.name),
-        ("instrument", f"{profile.name}{' (simulated)' if profile.simulated else ''}"),
-        *[("knobs" if index == 0 else "", text) for index, text in enumerate(knobs)],
-        ("objectives", ", ".join(goals)),
-        *[("bounds" if index == 0 else "", text) for index, text in enumerate(bounds)],
-        ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{time}"),
-        ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
-        ("approval", "each experiment" if spec.policy.autonomy == "approve_each" else "granted within the limits"),
-        *([("reference", _references(spec))] if spec.reference else []),
-        *([("each run", _needs(spec))] if spec.consumables or spec.sample or spec.devices else []),
-        ("seed", str(spec.seed)),
-    ]
-    return spec, summary
+    check_reasoner(spec)
+    return spec, summarise(spec, profile)
 
 
 NoWaitOption = Annotated[
     bool, typer.Option("--no-wait", help="Fail if somebody else is using the instrument, instead of waiting.")
 ]
-
-
-def _needs(spec: Spec) -> str:
-    """Say what a run uses up and needs to itself."""
-    from athanor.console import wording
-
-    uses = [
-        f"{name} {wording.number(item.amount)} {item.unit or ''}".rstrip() for name, item in spec.consumables.items()
-    ]
-    alone = [f"sample {spec.sample}"] if spec.sample else []
-    return "; ".join([", ".join(uses)] * bool(uses) + alone + [f"{device} to itself" for device in spec.devices])
-
-
-def _references(spec: Spec) -> str:
-    """Say how many experiments of the budget go into references."""
-    wanted = spec.reference
-    assert wanted is not None
-    budget = spec.budget.experiments
-    count = wanted.first + wanted.later(budget)
-    said = f"{wanted.first} first, then one after every {wanted.every}: about {count} of the budget"
-    if wanted.is_sure(spec.problem(), budget):
-        return said
-    return f"{said}; too few in the baseline to find a shift of 4 sd for sure: state `sd`, or measure more first"
 
 
 def run(

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from athanor.console.commands.refused import Refused
+from athanor.memory.canonical import time_text
+from athanor.memory.errors import LedgerError, StaleRevision
+from athanor.memory.records import storable
+from athanor.memory.remarks import DEFERRED, KINDS, REMARK, RESUMED, deferrals
 
 if TYPE_CHECKING:
     from athanor.governance.gate import Gate
     from athanor.instruments.latch import LatchState
     from athanor.memory.ledger import Ledger
     from athanor.memory.places import InstrumentPlace
-    from athanor.memory.records import Campaign, Decision, Experiment, Request, Value
+    from athanor.memory.records import Campaign, Decision, Event, Experiment, Request, Value
+
+log = logging.getLogger(__name__)
 
 OVER = ("succeeded", "failed", "cancelled")
+LONGEST_DEFERRAL = timedelta(days=31)
 
 
 class Commands:
@@ -35,12 +44,39 @@ class Commands:
     def approve(self, experiment_id: str, revision: str, ttl: timedelta) -> Decision:
         """Approve the revision that was seen. Raises `Refused`, and what the gate raises."""
         experiment = self.ledger.experiment(experiment_id)
-        count = self.unlatched_count(self.ledger.campaign(experiment.campaign_id))
-        return self._gate().approve(experiment_id, revision, count, ttl)
+        with self._telling("approve", experiment.campaign_id, experiment_id):
+            count = self.unlatched_count(self.ledger.campaign(experiment.campaign_id))
+            return self.gate().approve(experiment_id, revision, count, ttl)
+
+    def approve_batch(
+        self,
+        campaign_id: str,
+        revisions: Mapping[str, str],
+        envelope: Mapping[str, Any],
+        max_experiments: int,
+        ttl: timedelta,
+        reason: str = "",
+    ) -> list[Decision]:
+        """Approve several revisions that were seen, if all lie inside the envelope: all of them or none.
+
+        Raises:
+            Refused: Stop All is latched.
+            BatchRefused, GateError: what the gate raises.
+        """
+        with self._telling("approve together", campaign_id, *revisions):
+            count = self.unlatched_count(self.ledger.campaign(campaign_id))
+            return self.gate().approve_batch(campaign_id, revisions, count, envelope, max_experiments, ttl, reason)
+
+    def refusals(
+        self, campaign_id: str, revisions: Mapping[str, str], envelope: Mapping[str, Any], max_experiments: int
+    ) -> dict[str, str]:
+        """Say which of these `approve_batch` would refuse, by experiment, and why; nothing is approved."""
+        return self.gate().refusals(self.ledger.campaign(campaign_id).id, revisions, envelope, max_experiments)
 
     def reject(self, experiment_id: str, revision: str, reason: str) -> Decision:
         """Reject the revision that was seen. Raises what the gate raises."""
-        return self._gate().reject(experiment_id, revision, reason)
+        with self._telling("reject", self.ledger.experiment(experiment_id).campaign_id, experiment_id):
+            return self.gate().reject(experiment_id, revision, reason)
 
     def edit(
         self, experiment_id: str, revision: str, values: Mapping[str, Value], reason: str, *, approve: bool = False
@@ -48,7 +84,7 @@ class Commands:
         """Put an experiment with other values in its place, approved at once if wanted.
 
         Raises:
-            Refused: Stop All is latched.
+            Refused: Stop All is latched, or it was to be approved where the campaign asks for somebody else.
             LimitViolation: the instrument may not go there.
             GateError, StaleRevision: what the gate raises.
         """
@@ -56,35 +92,120 @@ class Commands:
 
         experiment = self.ledger.experiment(experiment_id)
         campaign = self.ledger.campaign(experiment.campaign_id)
-        check_instrument(self.ledger, campaign.id, {**experiment.values, **values})
-        count = self.unlatched_count(campaign)
-        gate = self._gate()
-        changed = gate.edit(experiment_id, revision, values, reason, count)
-        if approve:
-            gate.approve(changed.id, changed.revision, count)
+        with self._telling("edit", campaign.id, experiment_id):
+            self._check_alone(campaign, approve)
+            check_instrument(self.ledger, campaign.id, {**experiment.values, **values})
+            count = self.unlatched_count(campaign)
+            gate = self.gate()
+            changed = gate.edit(experiment_id, revision, values, reason, count)
+            if approve:
+                gate.approve(changed.id, changed.revision, count)
         return changed
 
     def propose(self, campaign: Campaign, values: Mapping[str, Value], *, approve: bool = False) -> Experiment:
         """Put an experiment of one's own up for decision, approved at once if wanted.
 
         Raises:
-            Refused: the campaign is over, a parameter has no value, or Stop All is latched and it was to be approved.
+            Refused: the campaign is over, a parameter has no value, or it was to be approved and Stop All is latched,
+                or the campaign asks for somebody else.
             LimitViolation, InvalidPoint: it cannot be run.
         """
         from athanor.agents.campaign import propose_experiment
 
-        if campaign.state in OVER:
-            raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
-        names = [item["name"] for item in campaign.problem["parameters"]]
-        if missing := [name for name in names if name not in values]:
-            raise Refused(f"No value for {', '.join(missing)}", "Give every parameter a value: NAME=VALUE.")
-        count = self.unlatched_count(campaign) if approve else 0
-        experiment = propose_experiment(self.ledger, campaign.id, values, by=self.person)
-        if approve:
-            self._gate().approve(experiment.id, experiment.revision, count)
+        with self._telling("propose", campaign.id):
+            if campaign.state in OVER:
+                raise Refused(f"{campaign.id} is over ({campaign.state})", "Start another campaign with `athanor run`.")
+            names = [item["name"] for item in campaign.problem["parameters"]]
+            if missing := [name for name in names if name not in values]:
+                raise Refused(f"No value for {', '.join(missing)}", "Give every parameter a value: NAME=VALUE.")
+            self._check_alone(campaign, approve)
+            count = self.unlatched_count(campaign) if approve else 0
+            experiment = propose_experiment(self.ledger, campaign.id, values, by=self.person)
+            if approve:
+                self.gate().approve(experiment.id, experiment.revision, count)
         return experiment
 
-    def _gate(self) -> Gate:
+    @staticmethod
+    def _check_alone(campaign: Campaign, approve: bool) -> None:
+        """Before anything is made: what one person makes here they may not approve themselves."""
+        from athanor.governance.gate import asks_for_two
+
+        if approve and asks_for_two(campaign):
+            raise Refused(
+                f"{campaign.id} asks that nobody approves what they proposed or edited",
+                "Put it up without approving it; a colleague approves it.",
+            )
+
+    # -- saying something about them -----------------------------------------------------------------------------------
+
+    def respond(self, experiment_id: str, revision: str, text: str) -> Event:
+        """Tell whoever proposed an experiment something; a reasoner is shown it with the experiment.
+
+        Raises:
+            StaleRevision: another revision was looked at.
+        """
+        experiment = self._seen(experiment_id, revision)
+        body = {"experiment": experiment.id, "revision": experiment.revision, "by": self.person, "text": storable(text)}
+        return self.ledger.add_event(experiment.campaign_id, REMARK, body)
+
+    def defer(self, experiment_id: str, revision: str, until: datetime, reason: str) -> Event:
+        """Put a decision off: until then it is not among what waits. The campaign waits for it all the same.
+
+        Raises:
+            Refused: it is decided, or the time is past or more than a month away.
+            StaleRevision: another revision was looked at.
+        """
+        experiment = self._seen(experiment_id, revision)
+        with self._telling("defer", experiment.campaign_id, experiment_id):
+            if experiment.state != "proposed":
+                raise Refused(f"{experiment_id} does not wait for a decision: it is {experiment.state}")
+            now = self.ledger.now()
+            if not now < until <= now + LONGEST_DEFERRAL:
+                raise Refused(
+                    f"{until.isoformat(timespec='minutes')} is no time to put it off until",
+                    f"Give a time within the next {LONGEST_DEFERRAL.days} days.",
+                )
+            body = {
+                "experiment": experiment.id,
+                "revision": experiment.revision,
+                "by": self.person,
+                "reason": storable(reason),
+                "until": time_text(until),
+            }
+            return self.ledger.add_event(experiment.campaign_id, DEFERRED, body)
+
+    def end_deferral(self, experiment_id: str) -> None:
+        """Have a decision wait again that was put off. Raises `Refused` when it was not."""
+        experiment = self.ledger.experiment(experiment_id)
+        if experiment_id not in deferrals(self.ledger.events(experiment.campaign_id, kinds=KINDS), self.ledger.now()):
+            raise Refused(f"{experiment_id} is not put off")
+        self.ledger.add_event(experiment.campaign_id, RESUMED, {"experiment": experiment_id, "by": self.person})
+
+    def _seen(self, experiment_id: str, revision: str) -> Experiment:
+        experiment = self.ledger.experiment(experiment_id)
+        if not experiment.revision.startswith(revision.strip().lower()):
+            raise StaleRevision(experiment_id, revision, experiment.revision, "that is not its revision")
+        return experiment
+
+    @contextmanager
+    def _telling(self, verb: str, campaign_id: str, *experiments: str) -> Iterator[None]:
+        """Have it in the journal when a person was refused something: what, and why."""
+        from athanor.governance.gate import GateError
+        from athanor.instruments.bounds import LimitViolation
+        from athanor.planners.problem import InvalidPoint
+
+        try:
+            yield
+        except (Refused, GateError, LimitViolation, InvalidPoint, LedgerError) as error:
+            body = {"verb": verb, "experiments": list(experiments)[:100], "by": self.person, "why": str(error)[:2000]}
+            try:
+                self.ledger.add_event(campaign_id, "decision_refused", body)
+            except LedgerError as unwritten:  # who asked is told why it was refused all the same
+                log.warning("a refusal could not be written down: %s: %s", unwritten, body)
+            raise
+
+    def gate(self) -> Gate:
+        """The gate, which signs in this person's name."""
         from athanor.governance.gate import Gate
         from athanor.memory import places
         from athanor.memory.signing import GateKey

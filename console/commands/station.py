@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,17 +86,23 @@ def open_questions(found: Station, sheet: Sheet) -> tuple[AnyQuestion, ...]:
     return tuple(one for one in sheet.questions if found.answer(one.id) is None)
 
 
-def forget_settled(found: Station, ledger: Ledger) -> None:
-    """Ask no more for a run whose worker is gone and whose end a person has settled since."""
+def is_settled(found: Station, ledger: Ledger) -> bool:
+    """Whether what is asked is for a run whose worker is gone and whose end a person has settled since."""
     from athanor.memory.errors import LedgerError
 
     sheet = found.sheet()
     if sheet is None or found.standing(sheet) != "orphan":
-        return
-    with suppress(LedgerError):  # then it is asked for, as long as nobody can say otherwise
-        state = ledger.experiment(sheet.run.experiment).state
-        if state not in ("dispatched", "running", "in_doubt"):
-            found.write(sheet.model_copy(update={"state": "over", "questions": ()}))
+        return False
+    try:
+        return ledger.experiment(sheet.run.experiment).state not in ("dispatched", "running", "in_doubt")
+    except LedgerError:  # then it is asked for, as long as nobody can say otherwise
+        return False
+
+
+def forget_settled(found: Station, ledger: Ledger) -> None:
+    """Ask no more for a run whose worker is gone and whose end a person has settled since."""
+    if is_settled(found, ledger) and (sheet := found.sheet()) is not None:
+        found.write(sheet.model_copy(update={"state": "over", "questions": ()}))
 
 
 def _look(found: Station) -> str:

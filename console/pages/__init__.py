@@ -26,7 +26,25 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cache-Control": "no-cache",
 }
-ADDRESSES = ("/", "/sign-in", "/account", "/audit", "/campaigns/{a}", "/experiments/{a}", "/memory", "/people")
+ADDRESSES = (
+    "/",
+    "/new",
+    "/campaigns/{a}",
+    "/experiments/{a}",
+    "/instruments",
+    "/instruments/{a}",
+    "/instruments/{a}/reconcile",
+    "/samples",
+    "/alarms",
+    "/handover",
+    "/handover/{a}",
+    "/memory",
+    "/audit",
+    "/people",
+    "/account",
+    "/notifications",
+    "/sign-in",
+)
 """Where there is a page; `ROUTES` in main.js has the same."""
 
 

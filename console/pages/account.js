@@ -1,6 +1,7 @@
 // One's own account: password, second factor, tokens for programs.
 import { html, useState } from "./preact.js";
 import { ask, post, useAction, useData } from "./api.js";
+import { Identities } from "./elsewhere.js";
 import { Ago, Button, Dialog, Field, Loaded, moment, Outcome, Table, useTitle } from "./parts.js";
 
 export function Account({ me, mustChange = false, onChanged = () => {} }) {
@@ -9,14 +10,15 @@ export function Account({ me, mustChange = false, onChanged = () => {} }) {
     <p>${me.person.name}, signed in as <strong class="mono">${me.person.login}</strong>, ${me.person.role}.</p>
     ${mustChange && html`<p class="notice"><strong>Your password was given out by somebody else.</strong> Choose one of your own before you go on.</p>`}
     <${Password} onChanged=${onChanged} />
-    ${!mustChange && html`<${SecondFactor} me=${me} /><${Tokens} me=${me} />`}`;
+    ${!mustChange && html`<${SecondFactor} me=${me} /><${Identities} me=${me} /><${Tokens} me=${me} />`}`;
 }
 
 function Password({ onChanged }) {
   const [old, setOld] = useState(""), [fresh, setFresh] = useState(""), [again, setAgain] = useState("");
+  const [endTokens, setEndTokens] = useState(false);
   const differ = again && fresh !== again ? "This is not the same." : null;
   const change = useAction(async () => {
-    await post("/session/password", { old, new: fresh });
+    await post("/session/password", { old, new: fresh, end_tokens: endTokens });
     setOld(""); setFresh(""); setAgain("");
     onChanged();
     return true;
@@ -26,8 +28,9 @@ function Password({ onChanged }) {
     <${Field} label="Present password" type="password" value=${old} onInput=${setOld} autocomplete="current-password" />
     <${Field} label="New password" type="password" value=${fresh} onInput=${setFresh} autocomplete="new-password" hint="Twelve characters or more; several words are good." />
     <${Field} label="New password again" type="password" value=${again} onInput=${setAgain} autocomplete="new-password" wrong=${differ} />
+    <${Field} label="End my tokens, too" type="checkbox" value=${endTokens} onInput=${setEndTokens} hint="If somebody else may have known the password. Programs with a token of yours stop working." />
     <div class="row"><button type="submit" class="primary" aria-busy=${change.isBusy ? "true" : undefined}>Change password</button></div></form>
-    <${Outcome} action=${change} said="Changed. Your other sessions have ended." /></section>`;
+    <${Outcome} action=${change} said=${endTokens ? "Changed. Your other sessions and your tokens have ended." : "Changed. Your other sessions have ended."} /></section>`;
 }
 
 function SecondFactor({ me }) {

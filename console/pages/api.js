@@ -52,15 +52,15 @@ async function once(method, path, body, key, patience) {
 }
 
 /** Ask for something to be done. A change carries a key, so that one whose answer was lost is asked for again safely. */
-export async function ask(method, path, body, { quiet = false } = {}) {
-  const key = method === "GET" ? null : crypto.randomUUID();
+export async function ask(method, path, body, { quiet = false, isLook = false } = {}) {
+  const key = method === "GET" || isLook ? null : crypto.randomUUID();
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await once(method, path, body, key, PATIENCE_MS);
     } catch (problem) {
       if (problem.code === "csrf" && attempt === 1) { await whoAmI(); continue; }  // a page from before a restart
       if (problem.status === 0 && method !== "GET" && attempt < TRIES) { await pause(800 * attempt); continue; }
-      if (problem.status === 0 && method !== "GET") {
+      if (problem.status === 0 && method !== "GET" && !isLook) {
         throw new Problem(0, { code: "connection", detail: "No answer came: nobody knows whether this was done.", remedy: "Look before you try again." });
       }
       if (isSignedOut(problem) && !quiet) signedOut.forEach((listener) => listener(problem));
@@ -71,6 +71,8 @@ export async function ask(method, path, body, { quiet = false } = {}) {
 
 export const get = (path, options) => ask("GET", path, undefined, options);
 export const post = (path, body = {}, options) => ask("POST", path, body, options);
+/** Ask with a body for something that changes nothing. */
+export const look = (path, body) => ask("POST", path, body, { isLook: true });
 
 /** Stop everything, or one instrument: no key, no token, and tried until an answer comes. */
 export async function stopAll(reason, instrument = null, isStillWanted = () => true, tell = () => {}) {
@@ -100,6 +102,13 @@ export async function whoAmI() {
 
 export async function signIn(login, password, code) {
   const session = await ask("POST", "/session", { login, password, code: code || null }, { quiet: true });
+  csrf = session.csrf;
+  return session;
+}
+
+/** As `signIn`, by what a provider gave this browser. */
+export async function signInElsewhere(provider, body) {
+  const session = await ask("POST", `/session/providers/${encodeURIComponent(provider)}/finish`, body, { quiet: true });
   csrf = session.csrf;
   return session;
 }

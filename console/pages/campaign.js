@@ -2,6 +2,9 @@
 import { html, useState } from "./preact.js";
 import { post, useAction, useData } from "./api.js";
 import { Ago, Button, count, Dialog, duration, eValue, Field, go, Loaded, may, measured, Meter, moment, number, Outcome, Picture, pretty, State, Table, To, useTitle, words } from "./parts.js";
+import { Autonomy } from "./autonomy.js";
+import { BatchApproval } from "./batch.js";
+import { Driving } from "./driving.js";
 
 export function CampaignPage({ params, me }) {
   useTitle(params.id);
@@ -20,8 +23,11 @@ function Board({ data, where, me, reload }) {
       <div class="row"><${Meter} used=${data.used} of=${data.budget} label=${`${data.used} of ${data.budget} experiments used`} /><span class="quiet">${data.failures} failed · ${duration(data.elapsed_s)} · on <${To} to=${`/instruments/${encodeURIComponent(data.instrument)}`}>${data.instrument}<//> · autonomy: ${words(data.autonomy)}${data.tokens ? ` · ${data.tokens} tokens${data.cost !== null ? `, ${data.cost.toFixed(4)} USD` : ""}` : ""}</span></div>
       ${data.low.map((low) => html`<p class="bad">▾ ${low}</p>`)}${data.references.map((line) => html`<p class="quiet">reference: ${line}</p>`)}
       ${data.waiting.length > 0 && html`<p><strong>Waiting for a decision:</strong> ${data.waiting.slice(0, 8).map((id, index) => html`${index ? ", " : ""}<${To} to=${`/experiments/${encodeURIComponent(id)}`} class="mono">${id}<//>`)}${data.waiting.length > 8 ? ` and ${data.waiting.length - 8} more` : ""}</p>`}
+      <${BatchApproval} campaign=${data.id} simulated=${data.simulated} waiting=${data.waiting.length} onDone=${reload} />
       ${!isOver && html`<${Steering} data=${data} where=${where} me=${me} reload=${reload} />`}
     </section>
+    ${!isOver && html`<section class="panel" aria-labelledby="process"><h2 id="process">Process</h2><${Driving} campaign=${data.id} simulated=${data.simulated} state=${data.state} reload=${reload} /></section>`}
+    <${Autonomy} campaign=${data.id} simulated=${data.simulated} isOver=${isOver} />
     <section class="panel" aria-labelledby="best"><div class="head"><h2 id="best">${data.objectives.length > 1 ? "Best trade-offs" : "Best found"}</h2><a class="button" href=${`/api/v1${where}/report`} download>Report (HTML)</a></div>
       <${Best} data=${data} />
       ${data.front && html`<${Picture} svg=${data.front} />`}
@@ -84,14 +90,14 @@ function Experiments({ data, where, me, reload, isOver }) {
 }
 
 /** Inputs for a point of a campaign: `values` are texts by name, `wrong` what is wrong with each. */
-export function Values({ parameters, values, onChange, wrong = {} }) {
+function Values({ parameters, values, onChange, wrong = {} }) {
   return html`<div class="values">${parameters.map((p) => html`<${Field} key=${p.name} label=${p.name} unit=${p.unit} value=${values[p.name] ?? ""} onInput=${(text) => onChange({ ...values, [p.name]: text })} wrong=${wrong[p.name] || problemWith(p, values[p.name])}
     ...${p.levels ? { options: [["", "choose"], ...p.levels.map((level) => [String(level), String(level)])] } : { inputmode: "decimal", autocomplete: "off" }}
     hint=${p.levels ? null : `${number(p.low)} to ${number(p.high)}${p.is_integer ? ", whole" : ""}`} />`)}</div>`;
 }
 
 /** What is wrong with what was typed for a parameter; null for nothing, and for nothing typed yet. */
-export function problemWith(p, text) {
+function problemWith(p, text) {
   if (text === undefined || text === "" || p.levels) return null;
   const value = Number(String(text).replace("−", "-"));
   if (!Number.isFinite(value)) return "This is not a number.";
@@ -102,7 +108,7 @@ export function problemWith(p, text) {
 }
 
 /** What was typed, as the API takes it. */
-export function valuesOf(parameters, texts) {
+function valuesOf(parameters, texts) {
   return Object.fromEntries(parameters.filter((p) => texts[p.name] !== undefined && texts[p.name] !== "").map((p) => {
     const level = p.levels && p.levels.find((one) => String(one) === texts[p.name]);
     return [p.name, p.levels ? level : Number(String(texts[p.name]).replace("−", "-"))];

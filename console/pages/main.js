@@ -1,25 +1,43 @@
 // The frame of every page: where one is, who one is, whether changes come in, and Stop All.
 import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./preact.js";
 import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useLine, whoAmI } from "./api.js";
-import { Button, count, Dialog, go, Me, may, State, To, Trouble, useTitle } from "./parts.js";
+import { Button, count, Dialog, go, Me, may, State, STOP, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
+import { Alarms } from "./alarms.js";
 import { AuditPage } from "./audit.js";
 import { CampaignPage } from "./campaign.js";
 import { DecisionPage } from "./decision.js";
+import { Returned } from "./elsewhere.js";
+import { HandoverPage, Handovers } from "./handover.js";
+import { InstrumentPage, Instruments } from "./instruments.js";
 import { MemoryPage } from "./memory.js";
+import { NewCampaign } from "./new.js";
+import { Bell, Notifications } from "./notifications.js";
 import { Overview } from "./overview.js";
 import { People } from "./people.js";
+import { ReconcilePage } from "./reconcile.js";
+import { Resources } from "./resources.js";
 import { SignIn } from "./sign_in.js";
 
 // [address, page, name in the menu, what one needs to see it in the menu]
 const ROUTES = [
   ["/", Overview, "Overview", "read"],
+  ["/new", NewCampaign, "New campaign", "campaign.start"],
   ["/campaigns/:id", CampaignPage],
   ["/experiments/:id", DecisionPage],
+  ["/instruments", Instruments, "Instruments", "read"],
+  ["/instruments/:name", InstrumentPage],
+  ["/instruments/:name/reconcile", ReconcilePage],
+  ["/samples", Resources, "Samples", "read"],
+  ["/alarms", Alarms, "Alarms", "read"],
+  ["/handover", Handovers, "Handover", "read"],
+  ["/handover/:id", HandoverPage],
   ["/memory", MemoryPage, "Memory", "read"],
   ["/audit", AuditPage, "Audit", "audit.read"],
   ["/people", People, "People", "people.manage"],
   ["/account", Account],
+  ["/notifications", Notifications],
+  ["/sign-in", Returned],
 ];
 
 function match(path) {
@@ -53,6 +71,7 @@ function StopAll() {
     return stopAll("pressed in the console", null, () => wanted.current, setTries);
   });
   const press = () => { setOpen(true); stop.run(); };
+  useEffect(() => { window.addEventListener(STOP, press); return () => window.removeEventListener(STOP, press); }, []);
   const close = () => { wanted.current = false; setOpen(false); };
   return html`<button type="button" class="stop" onClick=${press} title="Stops every instrument at once; a software stop, not a safety system">■ Stop All</button>
     ${isOpen && html`<${Dialog} title="Stop All" kind="stopping" onClose=${close}>
@@ -90,7 +109,7 @@ function Frame({ session, path, children, onOut }) {
       <${To} to="/" class="brand"><img src="/static/icon.svg" alt="" width="26" height="26" /> Athanor<//>
       <nav aria-label="Pages">${ROUTES.filter(([, , name, needs]) => name && may(session, needs, true)).map(([address, , name]) =>
         html`<${To} to=${address} key=${address} aria-current=${active(address) ? "page" : undefined}>${name}<//>`)}</nav>
-      <div class="who"><${Line} /><${To} to="/account" title="Your account">${session.person.login} <span class="quiet">(${session.person.role})</span><//>
+      <div class="who"><${Line} />${!session.is_only_stopping && !session.person.must_change && html`<${Bell} />`}<${To} to="/account" title="Your account">${session.person.login} <span class="quiet">(${session.person.role})</span><//>
         <${Button} action=${out} kind="plain">Sign out<//></div>
       <${StopAll} />
     </header>

@@ -1,5 +1,6 @@
 // The site at one look: what waits for me first, then campaigns and instruments.
 import { html } from "./preact.js";
+import { AlarmStrip } from "./alarms.js";
 import { useData } from "./api.js";
 import { Ago, count, Loaded, may, Meter, Spark, State, To, useTitle } from "./parts.js";
 
@@ -12,7 +13,7 @@ const KINDS = {
 export function Overview({ me }) {
   useTitle("Overview");
   const site = useData("/overview", { every: 5000 });
-  return html`<h1>Overview</h1><${Loaded} from=${site} what="the site">${(data) => html`
+  return html`<h1>Overview</h1><${AlarmStrip} /><${Loaded} from=${site} what="the site">${(data) => html`
     <${Waiting} waiting=${data.waiting} me=${me} />
     <div class="grid2">
       <${Campaigns} data=${data} me=${me} />
@@ -42,7 +43,7 @@ function Waiting({ waiting, me }) {
 
 function Campaigns({ data, me }) {
   return html`<section aria-labelledby="campaigns"><div class="head"><h2 id="campaigns">Campaigns</h2></div>
-    ${!data.campaigns.length && html`<div class="panel"><p class="empty">There is no campaign yet. ${may(me, "campaign.start", true) ? html`Start one with <code>athanor run</code>.` : "Somebody whose role may has to start one."}</p></div>`}
+    ${!data.campaigns.length && html`<div class="panel"><p class="empty">There is no campaign yet. ${may(me, "campaign.start", true) ? html`<${To} to="/new">Start one<//>, or use <code>athanor run</code>.` : "Somebody whose role may has to start one."}</p></div>`}
     ${data.campaigns.map((one) => html`<article class="panel ${one.halted || one.trouble ? "bad" : one.waiting ? "ask" : ""}" key=${one.id}>
       <div class="head"><h3><${To} to=${`/campaigns/${encodeURIComponent(one.id)}`}>${one.name}<//></h3>
         <span><${State} of=${one.state} />${one.simulated && html` <${State}>simulated<//>`}</span></div>
@@ -65,7 +66,7 @@ function Instruments({ instruments }) {
     ${!instruments.length && html`<div class="panel"><p class="empty">No instrument has run here yet.</p></div>`}
     ${instruments.map((one) => html`<article class="panel ${one.latch.engaged || one.trouble ? "bad" : one.taken_over_by ? "ask" : ""}" key=${one.name}>
       <div class="head"><h3><${To} to=${`/instruments/${encodeURIComponent(one.name)}`}>${one.name}<//></h3>
-      <span>${one.latch.engaged ? html`<${State} of="stopped">Stop All is latched<//>` : one.taken_over_by ? html`<${State} tone="ask" sign="✋">by hand<//>` : html`<${State} tone="good" sign="●">free to run<//>`}${one.simulated && html` <${State}>simulated<//>`}</span></div>
+      <span>${one.latch.engaged ? html`<${State} of="stopped">Stop All is latched<//>` : one.taken_over_by ? html`<${State} tone="ask" sign="☞">by hand<//>` : html`<${State} tone="good" sign="●">free to run<//>`}${one.simulated && html` <${State}>simulated<//>`}</span></div>
       ${one.latch.engaged && html`<p class="bad">${one.latch.reason || "no reason given"}, by ${one.latch.by || "somebody"}, <${Ago} at=${one.latch.at} /></p>`}
       ${one.taken_over_by && html`<p>In the hands of <strong>${one.taken_over_by}</strong>.</p>`}
       ${!one.writes && html`<p class="bad">✕ Writes are off${one.writes_reason ? `: ${one.writes_reason}` : ""}</p>`}

@@ -159,6 +159,9 @@ export function Field({ label, value, onInput, hint, wrong, type = "text", unit,
   </div>`;
 }
 
+/** The event that presses Stop All: a dialog covers the button of the frame, so that it has one of its own. */
+export const STOP = "athanor-stop-all";
+
 /** A dialog over the page: focus goes in, stays, and comes back; Escape closes. `onSubmit` on Enter or its button. */
 export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
   const box = useRef(null);
@@ -166,7 +169,7 @@ export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
     const before = document.activeElement;
     const it = box.current;
     it.showModal();
-    const first = it.querySelector("[autofocus], input, select, textarea, button:not(.close)");
+    const first = it.querySelector("[autofocus], input, select, textarea, button:not(.close):not(.stop)");
     if (first) first.focus();
     return () => { if (it.open) it.close(); if (before && before.focus) before.focus(); };
   }, []);
@@ -174,7 +177,7 @@ export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
   const submit = (event) => { event.preventDefault(); if (onSubmit) onSubmit(); };
   return html`<dialog ref=${box} class=${kind} aria-labelledby="dialog-title" onCancel=${cancel}>
     <form onSubmit=${submit} novalidate>
-      <header><h2 id="dialog-title">${title}</h2><button type="button" class="close" aria-label="Close" onClick=${onClose}>✕</button></header>
+      <header><h2 id="dialog-title">${title}</h2>${kind !== "stopping" && html`<button type="button" class="stop" onClick=${() => window.dispatchEvent(new Event(STOP))}>■ Stop All</button>`}<button type="button" class="close" aria-label="Close" onClick=${onClose}>✕</button></header>
       ${children}
     </form>
   </dialog>`;
@@ -217,6 +220,25 @@ export function Spark({ values, label, width = 120, height = 28 }) {
     isOpen = true;
   });
   return html`<svg class="spark" viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="img" aria-label=${label}><path d=${path} class="campaign thin" /></svg>`;
+}
+
+/** How a signal went: `points` are `[Unix s, value]`, null for a gap. With its lowest and highest, so that it says something without a scale. */
+export function Trend({ points, name, unit, width = 150, height = 36 }) {
+  const known = points.filter(([, value]) => typeof value === "number");
+  if (!known.length) return html`<span class="quiet">${points.length ? "not a number, or never read" : "no points yet"}</span>`;
+  const low = Math.min(...known.map(([, value]) => value)), high = Math.max(...known.map(([, value]) => value));
+  const first = points[0][0], span = Math.max(points[points.length - 1][0] - first, 1);
+  const x = (at) => 2 + ((at - first) * (width - 4)) / span;
+  const y = (value) => (high === low ? height / 2 : height - 4 - ((value - low) * (height - 8)) / (high - low));
+  let path = "", isOpen = false, last = null;
+  for (const [at, value] of points) {
+    const isKnown = typeof value === "number";
+    if (isKnown) { path += `${isOpen && at - last < 5 ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}h0`; last = at; }
+    isOpen = isKnown;
+  }
+  const tail = unit && unit !== "1" ? ` ${pretty(unit)}` : "";
+  const said = `${name} over the last ${duration(span)}: between ${number(low)} and ${number(high)}${tail}`;
+  return html`<span class="trend"><svg viewBox="0 0 ${width} ${height}" width=${width} height=${height} role="img" aria-label=${said}><title>${said}</title><path d=${path} class="campaign thin" /></svg><span class="quiet">${low === high ? "steady" : `${number(low, 3)} to ${number(high, 3)}`}</span></span>`;
 }
 
 /** A picture drawn by the server, put in as nodes: it is SVG of our own, and no script in it would run. */

@@ -1,6 +1,7 @@
 // The door: login, password, and the second factor where an account has one.
 import { html, useState } from "./preact.js";
 import { Problem, signIn, useAction } from "./api.js";
+import { Elsewhere } from "./elsewhere.js";
 import { Field, Trouble, useTitle } from "./parts.js";
 
 export function SignIn({ onIn, notice }) {
@@ -29,5 +30,6 @@ export function SignIn({ onIn, notice }) {
       <button type="submit" class="primary" aria-busy=${enter.isBusy ? "true" : undefined}>Sign in</button>
     </form>
     <div aria-live="polite">${isAsking ? html`<p>One more step: the code of your second factor.</p>` : html`<${Trouble} problem=${enter.problem} />`}</div>
+    <${Elsewhere} onIn=${onIn} />
   </div>`;
 }

@@ -75,7 +75,8 @@ def test_who_has_lost_the_campaign_leaves_it_to_the_other(bench: Any, monkeypatc
         # What a process finds that was frozen for longer than its leases.
         for resource in (nodes.context.lease.resource, nodes.context.instrument_lease.resource):
             ledger.acquire_lease(resource, "other", 600, is_gone=lambda holder: True)
-        nodes.context.commit_intent(ledger.experiment(state["experiment"]), nodes.context.grant())
+        experiment = ledger.experiment(state["experiment"])
+        nodes.context.commit_intent(experiment, nodes.context.grant(experiment))
         raise AssertionError("an intent was committed without the lease")
 
     monkeypatch.setattr(Nodes, "commit_intent", taken_over)

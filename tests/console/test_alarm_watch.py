@@ -16,6 +16,7 @@ from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace
 from athanor.memory.resources import Consumable
 from athanor.memory.verify import verify
+from tests.console.serving import free_port, serving
 from tests.instruments.rig import new_campaign, until
 
 
@@ -141,6 +142,27 @@ def test_it_runs_by_itself_and_leaves_its_place(scene: Scene) -> None:
     finally:
         watch.stop()
     assert scene.ledger.lease(RESOURCE) is None
+
+
+def test_two_consoles_tell_it_once_and_one_goes_on_when_the_other_is_killed(home: Path, tmp_path: Path) -> None:
+    place = InstrumentPlace.of("reactor", home)
+    place.directory.mkdir(parents=True)
+    with (
+        Ledger.create(home / "ledger.db") as ledger,
+        serving(free_port(), tmp_path / "one") as one,
+        serving(free_port(), tmp_path / "two") as other,
+    ):
+        alarms = Alarms(ledger, CATALOGUE)
+        Latch(place).engage("smoke", "ada")
+        until(alarms.all)
+        lease = until(lambda: ledger.lease(RESOURCE))
+        assert lease is not None
+        [killed] = [process for process in (one, other) if f":{process.pid}:" in lease.holder]
+        killed.kill()
+        killed.wait()
+        Latch(place).reset("steam", "ada")
+        until(lambda: alarms.one("stop-all.engaged~reactor").state == "returned")
+        assert [entry.verb for entry in alarms.history()] == ["raised", "cleared"]
 
 
 def test_trouble_does_not_end_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_everything_that_the_next_shift_has_to_know(site: Site) -> None:
     assert found["approvals"] == []
     assert "shelved): 10 mL left; hidden by ada until" in found["alarms"][0] and "it is ordered" in found["alarms"][0]
     latched, off, taken = found["overrides"]
-    assert "Stop All is latched: smoke (bob" in latched and "writes are off: tubing (ada)" in off
+    assert "Stop All is latched: smoke (bob" in latched and "writes are off: tubing (ada, " in off
     assert "ada has it in hand until" in taken, "the grant is void: Stop All was used since"
     assert found["stock"] == ["MeCN: 10 mL left (told at 20 mL)"]
     decided = found["decided"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from athanor.governance.gate import Gate, GateError
+from athanor.governance.gate import BatchRefused, Gate, GateError, SameHands, authors
 from athanor.memory import decisions
 from athanor.memory.canonical import canonical, parse
 from athanor.memory.decisions import ForgedDecision
@@ -308,3 +309,98 @@ def test_a_row_put_in_by_hand_is_worth_nothing(ledger: Ledger, key: GateKey, pro
         connection.commit()
     report = verify_ledger(ledger, gate=key.public)
     assert {problem.kind for problem in report.problems} == {"decision", "table"}
+
+
+# -- two pairs of eyes, and several at once ---------------------------------------------------------------------------
+
+
+def asking(ledger: Ledger) -> None:
+    """Have campaign c1 ask that nobody approves their own."""
+    ledger.add_campaign(
+        Campaign(
+            id="c2", name="n", question="q", spec={"policy": {"proposer_may_not_approve": True}}, problem={},
+            problem_hash="h", laboratory="bench", instrument="reactor", simulated=True, seed=1, autonomy="approve_each",
+        )
+    )  # fmt: skip
+
+
+def of_person(ledger: Ledger, by: str | None) -> Experiment:
+    """A proposal of a person, or of the campaign itself."""
+    ordinal = ledger.next_ordinal("c2")
+    point: dict[str, Value] = {"t": 50.0}
+    revision = revision_of(
+        campaign="c2", ordinal=ordinal, values=point, purpose="operator" if by else "explore", registration_id=None,
+        block=None, arm=None, replicates=1, problem_hash="h",
+    )  # fmt: skip
+    return ledger.add_experiment(
+        Experiment(
+            id=f"c2.{ordinal}", campaign_id="c2", ordinal=ordinal, values=point, revision=revision,
+            purpose="operator" if by else "explore", source="operator" if by else "planner",
+            candidate={"by": by} if by else {},
+        )
+    )  # fmt: skip
+
+
+def test_nobody_approves_their_own_where_it_is_asked_for(ledger: Ledger, key: GateKey) -> None:
+    asking(ledger)
+    ada, bob, eve = (Gate(ledger, key, name) for name in ("Ada", "bob", "Eve"))
+    own = of_person(ledger, "ada")
+    with pytest.raises(SameHands, match="colleague"):
+        ada.approve(own.id, own.revision, 0)
+    assert ledger.experiment(own.id).state == "proposed"
+    edited = bob.edit(own.id, own.revision, {"t": 60.0}, "safer", 0)
+    again = eve.edit(edited.id, edited.revision, {"t": 61.0}, "safer", 0)
+    assert authors(ledger, again) == ["Eve", "ada"]
+    for gate in (ada, eve):
+        with pytest.raises(SameHands):
+            gate.approve(again.id, again.revision, 0)
+    assert bob.approve(again.id, again.revision, 0).decided_by == "bob"
+    campaigns = of_person(ledger, None)
+    assert authors(ledger, campaigns) == [] and ada.approve(campaigns.id, campaigns.revision, 0)
+
+
+def test_who_put_up_what_is_known_of_older_ledgers_too(ledger: Ledger, key: GateKey) -> None:
+    asking(ledger)
+    old = of_person(ledger, "x").model_copy(update={"candidate": {"why": {"detail": "proposed by ada"}}})
+    assert authors(ledger, old) == ["ada"]
+
+
+def test_a_batch_is_approved_whole_or_not_at_all(
+    gate: Gate, ledger: Ledger, propose: Callable[..., Experiment]
+) -> None:
+    ranges = {"t": {"low": 10.0, "high": 50.0}, "n": {"low": 3, "high": 3}, "solvent": {"allowed": ["EtOH"]}}
+    first, second = propose(), propose()
+    beyond = propose(t=math.nextafter(50.0, 51.0), n=3, solvent="EtOH")
+    asked = {one.id: one.revision for one in (first, second, beyond)}
+    with pytest.raises(BatchRefused) as refused:
+        gate.approve_batch("c1", asked, 0, ranges, 5)
+    assert list(refused.value.refused) == [beyond.id] and ledger.decisions("c1") == []
+    with pytest.raises(BatchRefused, match="one more"):
+        gate.approve_batch("c1", {first.id: first.revision, second.id: second.revision}, 0, ranges, 1)
+    made = gate.approve_batch("c1", {first.id: first.revision[:8], second.id: second.revision}, 0, ranges, 2)
+    assert [decision.experiment_id for decision in made] == [first.id, second.id]
+    assert {ledger.experiment(one.id).state for one in (first, second)} == {"approved"}
+    for decision in made:
+        assert decisions.check(decision, gate._key.public)["batch"]["max_experiments"] == 2
+    for wrong in ({}, {"t": {"low": 2.0, "high": 1.0}}):
+        with pytest.raises(GateError):
+            gate.approve_batch("c1", {beyond.id: beyond.revision}, 0, wrong, 1)
+    with pytest.raises(GateError, match="nothing to approve"):
+        gate.approve_batch("c1", {}, 0, ranges, 1)
+
+
+def test_a_batch_of_which_one_is_decided_meanwhile_is_none(
+    gate: Gate, ledger: Ledger, key: GateKey, propose: Callable[..., Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges = {"t": {"low": 10.0, "high": 50.0}, "n": {"low": 3, "high": 3}, "solvent": {"allowed": ["EtOH"]}}
+    first, second = propose(), propose()
+    decide_all = ledger.decide_all
+
+    def late(made: Any) -> None:
+        Gate(ledger, key, "Bob").reject(second.id, second.revision, "no")
+        decide_all(made)
+
+    monkeypatch.setattr(ledger, "decide_all", late)
+    with pytest.raises(BatchRefused, match="reject by Bob"):
+        gate.approve_batch("c1", {first.id: first.revision, second.id: second.revision}, 0, ranges, 2)
+    assert ledger.experiment(first.id).state == "proposed"

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rig import POINT, Rig
 
-from athanor.instruments.checks import Fence, Rows, _is_inside, check, read_rows
+from athanor.instruments.checks import Fence, Rows, check, read_rows
 from athanor.instruments.dispatch import header_of
 from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from athanor.instruments.spool import StartedLog
 from athanor.instruments.words import Refused
+from athanor.memory.decisions import GRANT_ENDED
 
 PROFILE = load("snar-flow").profile()
 
@@ -93,28 +94,6 @@ def _signed(rig: Rig, values: dict[str, Any]) -> Rows:
     return Rows(**{**vars(base), "experiment": experiment, "decision": decision})
 
 
-@pytest.mark.parametrize(
-    ("value", "bound", "inside"),
-    [
-        (1, {"low": 1, "high": 2}, True),
-        (2.0, {"low": 1, "high": 2}, True),
-        (2.1, {"low": 1, "high": 2}, False),
-        (math.nan, {"low": 1, "high": 2}, False),
-        (1, {"low": math.nan, "high": 2}, False),
-        ("1", {"low": 1, "high": 2}, False),
-        (1, {"low": "0", "high": "2"}, False),
-        ("a", {"allowed": ["a", "b"]}, True),
-        ("c", {"allowed": ["a", "b"]}, False),
-        (3, {"allowed": [2, 3.0]}, True),
-        (1, {}, False),
-        (1, None, False),
-        (1, "anything", False),
-    ],
-)
-def test_envelopes(value: Any, bound: Any, inside: bool) -> None:
-    assert _is_inside(value, bound) is inside
-
-
 def test_the_fence_remembers_across_workers_and_ledgers(rig: Rig) -> None:
     rows = read_rows(rig.ledger, rig.intent().id)
     rig.place.directory.mkdir(parents=True, exist_ok=True)
@@ -148,6 +127,14 @@ def test_a_grant_copied_under_another_name_is_used_up_all_the_same(rig: Rig) -> 
     intent = rows.intent.model_copy(update={"id": "intent-9", "experiment_id": "camp.9", "decision_id": copied.id})
     again = Rows(**{**vars(rows), "decision": copied, "experiment": other, "intent": intent})
     assert judge(rig, again) == "grant.exhausted"
+
+
+def test_a_grant_that_a_person_ended_starts_nothing(rig: Rig) -> None:
+    rows = granted(rig)
+    assert judge(rig, rows) is None
+    body = {"grant": rows.decision.id, "nonce": rows.decision.nonce, "by": "ada", "reason": "enough"}
+    rig.ledger.add_event(rig.campaign, GRANT_ENDED, body)
+    assert judge(rig, read_rows(rig.ledger, rows.intent.id)) == "grant.ended"
 
 
 def test_a_grant_covers_no_more_readings_than_the_campaign_asked_for(rig: Rig) -> None:

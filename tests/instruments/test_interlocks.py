@@ -302,3 +302,14 @@ def test_a_shared_look_that_had_its_value_before_the_question_is_followed_by_ano
     open_look.result(5)
     Interlocks([InterlockSpec(name="cooled", require="flow > 2")], live).verify()
     assert live.asked == 2
+
+
+def test_how_they_stand_is_said_without_refusing_anything() -> None:
+    specs = [
+        InterlockSpec(name="good", require="x < 2"),
+        InterlockSpec(name="bad", require="x > 2"),
+        InterlockSpec(name="dark", require="y > 0"),
+    ]
+    found = Interlocks(specs, signals(x=1.5, y=broken("no answer"))).present(1.0)
+    assert [(one.name, one.holds) for one in found] == [("good", True), ("bad", False), ("dark", None)]
+    assert found[0].detail is None and "x = 1.5" in str(found[1].detail) and "no answer" in str(found[2].detail)

@@ -109,3 +109,21 @@ def test_axes_and_signals_of_a_profile_are_read(loop: asyncio.AbstractEventLoop)
     axes = {"x": LimitedAxis(Classic(), Limit(0, 9)), "y": LimitedAxis(Asynchronous(), Limit(0, 9))}
     signals: LiveSignals = live.connect(profile, axes, {"door": Door()}, loop)
     assert [future.result(5).value for future in signals.ask(["x", "y", "door"])] == [3.0, 4.0, False]
+
+
+def test_a_look_gives_what_came_in_time_and_says_what_did_not(loop: asyncio.AbstractEventLoop) -> None:
+    end = threading.Event()
+
+    def slow() -> float:
+        end.wait(60)
+        return 1.0
+
+    signals = LiveSignals({"x": Probe(lambda: 2.5, "number", loop), "y": Probe(slow, "number", loop)})
+    try:
+        found = signals.look(["x", "y", "none"], 0.2)
+    finally:
+        end.set()
+    assert found == {
+        "x": {"value": 2.5, "trouble": None},
+        "y": {"value": None, "trouble": "it did not answer in time"},
+    }

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from athanor.agents import prompts
-from athanor.agents.reasoners.protocol import Seen, Situation
+from athanor.agents.reasoners.protocol import Said, Seen, Situation
 
 
 def test_the_rules_leave_no_room_for_verdicts() -> None:
@@ -23,6 +23,13 @@ def test_the_situation_is_json_and_shows_the_newest_observations(situation: Situ
     assert len(shown["observations"]) == prompts.NEWEST
     assert len(shown["untrusted"]["notes_of_the_instrument"][0]) == prompts.NOTE_LENGTH
     assert shown["objectives"][0]["unit"] == "kg/m^3/h"
+
+
+def test_what_people_said_is_shown_as_material_and_without_their_names(situation: Situation) -> None:
+    assert "remarks_of_people" not in prompts.situation_text(situation, situation.parsed_problem(), 2, {})
+    said = situation.model_copy(update={"remarks": (Said(experiment="c.1", text="y" * 9000),)})
+    shown = json.loads(prompts.situation_text(said, said.parsed_problem(), 2, {}))
+    assert shown["untrusted"]["remarks_of_people"] == [{"experiment": "c.1", "text": "y" * prompts.NOTE_LENGTH}]
 
 
 def test_repairs_say_what_was_wrong() -> None:

@@ -16,7 +16,7 @@ def board(site: Site) -> Any:
 
 def test_the_board_says_what_there_is_and_what_is_wanted(site: Site) -> None:
     found = board(site)
-    assert [one["name"] for one in found["parameters"]][0] == "residence_time"
+    assert found["parameters"][0]["name"] == "residence_time"
     [temperature] = [one for one in found["parameters"] if one["name"] == "temperature"]
     assert (temperature["unit"], temperature["high"]) == ("degC", 120.0)
     assert {one["name"]: one["goal"] for one in found["objectives"]} == {"sty": "maximize", "e_factor": "minimize"}

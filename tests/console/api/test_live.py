@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from athanor.console.api import live
 from athanor.console.api.live import Watch
 from athanor.governance.people import PEOPLE, People
+from athanor.memory.canonical import time_text
 from athanor.memory.ledger import Ledger
 from tests.console.serving import free_port, serving
+from tests.instruments.rig import new_campaign
 
 
 class Line:
@@ -71,7 +74,8 @@ def test_changes_are_told_and_a_cut_stream_goes_on_where_it_was(site: Site) -> N
         line = Line(answer)
         site.ledger.add_event(None, "one", {"secret": "of the site"})
         first = line.next()
-        assert first["event"] == "change" and first["data"] == {"kind": "event", "campaign_id": None}
+        assert first["event"] == "change" and first["data"].pop("at") <= time_text(datetime.now(UTC))
+        assert first["data"] == {"kind": "event", "campaign_id": None}
         assert int(first["id"]) == site.ledger.changes()
     for kind in ("two", "three"):
         site.ledger.add_event(None, kind, {})
@@ -107,18 +111,36 @@ def test_nobody_listens_without_a_right_to(site: Site) -> None:
     assert answer.status_code == 401
 
 
-def test_the_ledger_is_looked_at_once_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Counting:
-        looks = 0
-
-        def changes(self) -> int:
-            self.looks += 1
-            return self.looks
-
+def test_the_ledger_is_looked_at_once_for_everybody(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    ledger: Any = Counting()
-    watch = Watch(ledger)
-    assert [watch.position() for _ in range(50)] == [1] * 50
-    now += live.LOOK_S
-    assert watch.position() == 2
+    with Ledger.create(home / "ledger.db") as ledger:
+        looks: list[int] = []
+        lines = ledger.lines
+        monkeypatch.setattr(ledger, "lines", lambda after, limit: looks.append(after) or lines(after, limit))
+        watch = Watch(ledger)
+        start = watch.position()
+        for index in range(3):
+            ledger.add_event(None, f"event-{index}", {})
+        assert watch.position() == start, "as of a moment ago"
+        now += live.LOOK_S
+        assert [watch.position() for _ in range(50)] == [start + 3] * 50 and looks == [start]
+        newest, rows = watch.since(start + 1)
+        assert newest == start + 3 and rows is not None and [row.position for row in rows] == [start + 2, start + 3]
+        assert watch.since(start + 3) == (start + 3, []) and looks == [start]
+        newest, rows = watch.since(start - 1)  # from before it began to look
+        assert rows is not None and [row.position for row in rows] == list(range(start, start + 4))
+        assert watch.since(start + 4)[1] is None, "of another ledger"
+
+
+def test_a_campaign_is_known_by_where_it_changed_last(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Ledger.create(home / "ledger.db") as ledger:
+        one, other = (new_campaign(ledger, name, simulated=True).id for name in ("one", "other"))
+        watch = Watch(ledger)
+        start = watch.position()
+        assert watch.of(one) == watch.of(other) == start
+        ledger.add_event(one, "something", {})
+        now += live.LOOK_S
+        assert (watch.of(one), watch.of(other)) == (start + 1, start)

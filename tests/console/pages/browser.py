@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,8 +72,9 @@ def chromium() -> Iterator[Browser]:
 class Console:
     """A console that is running, and pages of it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes] | None = None) -> None:
         self.port = port
+        self._process = process
         self.faults: list[str] = []
         self._routes = [
             (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)))
@@ -119,6 +120,12 @@ class Console:
         for context in self._contexts:
             context.close()
 
+    def kill(self) -> None:
+        """End the console's process, as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def check(self) -> None:
         """Whether no page complained."""
         assert not self.faults, self.faults
@@ -159,8 +166,8 @@ def open_console(home: Path, log: Path) -> Iterator[Console]:
     """A console on this home, in a process of its own."""
     with_accounts(home)
     port = free_port()
-    with serving(port, log):
-        console = Console(port)
+    with serving(port, log) as process:
+        console = Console(port, process)
         try:
             yield console
         finally:
@@ -168,14 +175,17 @@ def open_console(home: Path, log: Path) -> Iterator[Console]:
 
 
 @contextlib.contextmanager
-def campaign_process(home: Path, folder: Path, *, laboratory: str = "snar-flow", **changed: Any) -> Iterator[str]:
+def campaign_process(
+    home: Path, folder: Path, *, laboratory: str = "snar-flow", options: Mapping[str, Any] | None = None, **changed: Any
+) -> Iterator[str]:
     """A campaign with the random planner that asks for each approval, driven by the command line; its id.
 
-    `changed` replaces fields of the campaign file.
+    `options` are added to the laboratory's; `changed` replaces fields of the campaign file.
     """
     found: Any = load(laboratory)
     spec = YAML(typ="safe").load(found.campaign_file().read_text())
     spec |= {"planner": "random", "policy": {"autonomy": "approve_each", "expires": "1 h"}, **changed}
+    spec["laboratory"] = {**spec["laboratory"], "options": {**spec["laboratory"].get("options", {}), **(options or {})}}
     spec.pop("hypotheses", None)
     file = folder / "campaign.yaml"
     with file.open("w") as target:

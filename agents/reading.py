@@ -1,0 +1,199 @@
+"""Read a campaign's file for somebody who is still writing it: everything that is wrong with it, in one answer.
+
+`athanor.agents.spec.parse` ends at the first kind of fault: what has the wrong shape is told, and whether the rest fits
+the instrument only once all shapes are right. Here the faulty parts are left out, and the rest is looked at all the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from athanor.agents import fitting
+from athanor.agents.spec import Spec, SpecError, SpecProblem, parse
+from athanor.instruments.yaml_tree import plain
+
+if TYPE_CHECKING:
+    from athanor.instruments.profile import Profile
+    from athanor.memory.ledger import Ledger
+
+LONGEST = 100_000
+"""Characters of a campaign's file that are read."""
+DEEPEST = 40
+"""How deep the levels of a file may lie in one another."""
+NAMED = ("parameters", "objectives", "consumables")
+STAND_INS: dict[str, Any] = {"name": "?", "question": "?", "budget": {"experiments": 100}}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text says. `spec` is None while something is wrong; `document` is it as plain values, where it is YAML."""
+
+    spec: Spec | None
+    profile: Profile | None
+    problems: tuple[SpecProblem, ...]
+    document: dict[str, Any] | None
+
+
+def read(text: str, folders: tuple[Path, ...], ledger: Ledger | None = None) -> Reading:
+    """Read a campaign from a text that came from elsewhere. Never raises for what is in it.
+
+    Args:
+        text: YAML.
+        folders: where profiles may lie that it names; a relative path is one below the first of them that has it.
+        ledger: whose samples and stocks it may name; None: those are not looked at.
+    """
+    if problem := _unreadable(text):
+        return Reading(None, None, (problem,), None)
+    problems: list[SpecProblem] = []
+    document = _tree(text)
+    spec: Spec | None = None
+    partial: Spec | None = None
+    left_out: set[str] = set()
+    try:
+        spec = partial = parse(text)
+    except SpecError as error:
+        problems += error.problems
+        cause = error.__cause__
+        if document is not None and isinstance(cause, ValidationError):
+            partial, left_out = _without(document, cause)
+    if partial is None:
+        return Reading(None, None, tuple(problems), document)
+    placed, problem = _placed(partial, folders, text)
+    if problem is not None:
+        return Reading(None, None, (*problems, problem), document)
+    profile, found = _fit(placed, text, ledger)
+    problems += [one for one in found if not _is_of(one.field, left_out, problems)]
+    is_whole = spec is not None and not problems
+    return Reading(placed if is_whole else None, profile, tuple(sorted(problems, key=_place)), document)
+
+
+def _place(problem: SpecProblem) -> int:
+    return problem.line if problem.line is not None else 1 << 30
+
+
+def unreadable(text: str) -> str | None:
+    """Say why a text is not looked at as YAML at all, None when it is."""
+    problem = _unreadable(text)
+    return None if problem is None else problem.message
+
+
+def _unreadable(text: str) -> SpecProblem | None:
+    """Why a text is not looked at: it could be made to take all memory or time."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+    if len(text) > LONGEST:
+        return SpecProblem(None, "file", f"it has {len(text)} characters", f"up to {LONGEST} are read")
+    depth = 0
+    try:
+        for event in YAML(typ="rt", pure=True).parse(text):
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            line = event.start_mark.line + 1
+            if depth > DEEPEST:
+                return SpecProblem(line, "YAML", f"more than {DEEPEST} levels in one another", "write it flatter")
+            if isinstance(event, AliasEvent):
+                return SpecProblem(line, "YAML", "an alias (*) is not understood here", "write it out")
+    except YAMLError:
+        return None  # `parse` says it in its words
+    except (RecursionError, ValueError) as error:
+        return SpecProblem(None, "YAML", f"it cannot be read: {error}", "")
+    return None
+
+
+def _tree(text: str) -> dict[str, Any] | None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="rt").load(text)
+    except YAMLError:
+        return None
+    return plain(document) if isinstance(document, Mapping) else None
+
+
+def _without(document: dict[str, Any], error: ValidationError) -> tuple[Spec | None, set[str]]:
+    """What is left of a campaign without its faulty parts, and which those are; None when too little is left."""
+    data: dict[str, Any] = {**document}
+    for name in NAMED:
+        if isinstance(data.get(name), dict):
+            data[name] = dict(data[name])
+    left_out: set[str] = set()
+    for item in error.errors():
+        path = [str(part) for part in item["loc"]]
+        if not path:  # of the whole: something that names another part
+            left_out |= {"consumables", "reference"}
+        elif path[0] in NAMED and len(path) > 1:
+            left_out.add(f"{path[0]}.{path[1]}")
+        else:
+            left_out.add(path[0])
+    for name in left_out:
+        head, _, tail = name.partition(".")
+        if tail and isinstance(data.get(head), dict):
+            data[head].pop(tail, None)
+        elif head in STAND_INS:
+            data[head] = STAND_INS[head]
+        else:
+            data.pop(head, None)
+    if any(one.partition(".")[0] in ("parameters", "objectives") for one in left_out):  # others may name those
+        data = {name: value for name, value in data.items() if name not in ("constraints", "stop", "reference")}
+        left_out |= {"constraints", "stop", "reference"}
+    try:
+        return Spec.model_validate(data), left_out
+    except ValidationError:
+        return None, left_out
+
+
+def _is_of(field: str, left_out: set[str], problems: list[SpecProblem]) -> bool:
+    """Whether a fault is about a part that was left out, or was told already."""
+    if any(field == name or field.startswith(f"{name}.") for name in left_out):
+        return True
+    return any(one.field == field for one in problems)
+
+
+def _placed(spec: Spec, folders: tuple[Path, ...], text: str) -> tuple[Spec, SpecProblem | None]:
+    """The campaign with the full path of its profile, which must lie in one of the folders."""
+    given = spec.laboratory.profile
+    if given is None:
+        return spec, None
+    roots = [folder.resolve() for folder in folders]
+    tried = [Path(given).resolve()] if Path(given).is_absolute() else [(root / given).resolve() for root in roots]
+    for path in tried:
+        if path.is_file() and any(path.is_relative_to(root) for root in roots):
+            laboratory = spec.laboratory.model_copy(update={"profile": str(path)})
+            return spec.model_copy(update={"laboratory": laboratory}), None
+    # Whether there is such a file elsewhere is not told.
+    remedy = "put it there, or use `athanor run`: " + ", ".join(str(root) for root in roots)
+    message = f"there is no profile {given} in the folders of this site"
+    line = fitting.line_in(text, ["laboratory", "profile"])
+    return spec, SpecProblem(line, "laboratory.profile", message, remedy)
+
+
+def _fit(spec: Spec, text: str, ledger: Ledger | None) -> tuple[Profile | None, list[SpecProblem]]:
+    from athanor.agents.needs import check_needs
+    from athanor.agents.reasoners.endpoint import ModelNotConfigured, ModelSettings
+    from athanor.instruments.laboratory import UnknownLaboratory
+    from athanor.instruments.profile import ProfileError
+
+    try:
+        profile, problems = fitting.examine(spec, text)
+    except (ProfileError, UnknownLaboratory) as error:
+        line = fitting.line_in(text, ["laboratory"])
+        return None, [SpecProblem(line, "laboratory.profile", str(error), "put the instrument's profile right")]
+    if profile is not None and ledger is not None:
+        problems += [
+            SpecProblem(fitting.line_in(text, field.split(".")), field, message, remedy)
+            for field, message, remedy in check_needs(spec, ledger, profile.name)
+        ]
+    if spec.reasoner in ("auto", "language-model"):
+        try:
+            ModelSettings.from_environment(required=spec.reasoner == "language-model")
+        except ModelNotConfigured as error:
+            problems.append(SpecProblem(fitting.line_in(text, ["reasoner"]), "reasoner", str(error), ""))
+    return profile, problems

@@ -1,0 +1,77 @@
+"""A campaign's file read for somebody who is still writing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from athanor.agents.reading import LONGEST, read
+from athanor.agents.spec import parse
+from athanor.instruments.laboratory import load
+
+READY = load("snar-flow").campaign_file().read_text()  # type: ignore[attr-defined]
+
+
+def fields(text: str) -> list[str]:
+    return [problem.field for problem in read(text, ()).problems]
+
+
+def test_what_can_run_reads_as_the_command_line_reads_it() -> None:
+    found = read(READY, ())
+    assert found.spec == parse(READY) and found.profile is not None and not found.problems
+
+
+def test_shape_and_fit_are_told_together_in_the_order_of_lines() -> None:
+    wrong = READY.replace("unit: degC", "unit: K").replace("budget:", "buget:") + "colour: red\n"
+    found = read(wrong, ())
+    assert fields(wrong) == ["budget", "parameters.temperature.unit", "buget", "colour"]
+    assert found.spec is None and found.document is not None and found.document["colour"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("low: 30, high: 120", "low: 130, high: 120", ["parameters.temperature"]),
+        ("high: 120", "high: 1200", ["parameters.temperature"]),
+        ("goal: minimize", "goal: lower", ["objectives.e_factor.goal"]),
+        ("name: snar-flow", "name: nowhere", ["laboratory"]),
+        ("noise: 0.02", "noise: loud", ["laboratory.options"]),
+    ],
+)
+def test_one_fault_is_told_once_and_makes_no_others(old: str, new: str, told: list[str]) -> None:
+    assert old in READY
+    assert fields(READY.replace(old, new)) == told
+
+
+def test_what_is_left_out_does_not_count_as_missing_elsewhere() -> None:
+    text = READY.replace("high: 5.0", "high: 0.5") + "constraints: [{sum: {equivalents: 1.0}, upper: 4.0}]\n"
+    assert fields(text) == ["parameters.equivalents"]
+
+
+def test_profiles_outside_the_site_s_folders_are_not_looked_for(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "site", tmp_path / "secret"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "p.yaml").write_text("password: 1")
+    (inside / "link.yaml").symlink_to(outside / "p.yaml")
+    for given_ in (str(outside / "p.yaml"), "../secret/p.yaml", "link.yaml", "none.yaml", str(inside)):
+        text = READY.replace("{name: snar-flow, options: {noise: 0.02}}", f"{{profile: {given_}}}")
+        [problem] = read(text, (inside,)).problems
+        assert problem.field == "laboratory.profile" and "folders of this site" in problem.message
+        assert "password" not in str(problem)
+
+
+def test_texts_that_would_take_everything_are_not_looked_at() -> None:
+    assert fields("x" * (LONGEST + 1)) == ["file"]
+    assert fields("a: &a [x]\nb: *a\n") == ["YAML"]
+    assert fields("{a: " * 100) == ["YAML"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(READY) - 1), st.integers(0, 30), st.text(max_size=12))
+def test_it_never_fails_whatever_is_typed(start: int, length: int, typed: str) -> None:
+    found = read(READY[:start] + typed + READY[start + length :], ())
+    assert (found.spec is None) == bool(found.problems)
