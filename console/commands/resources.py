@@ -97,11 +97,11 @@ def check_unit(unit: str | None) -> None:
     """Raise `NoAmount` for what is no unit."""
     if unit is None:
         return
-    import pint
+    from athanor.instruments.units import unit_of
 
     try:
-        pint.get_application_registry().parse_units(unit)
-    except (pint.PintError, AttributeError, ValueError, TypeError) as error:
+        unit_of(unit)
+    except ValueError as error:
         raise NoAmount(f"{unit!r} is no unit") from error
 
 

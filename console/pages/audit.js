@@ -47,7 +47,7 @@ function Audit() {
     <${Verification} onShow=${setOpen} />
     <section class="panel" aria-labelledby="rows"><h2 id="rows">The journal</h2>
       <form onSubmit=${(event) => { event.preventDefault(); show(typed); }} aria-label="Which rows">
-        <div class="filters">
+        <div class="filters even">
           <${Field} label="Who" value=${typed.who} onInput=${(who) => setTyped({ ...typed, who })} autocapitalize="none" spellcheck=${false} />
           <${Field} label="Kind" value=${typed.kind} onInput=${(kind) => setTyped({ ...typed, kind })} placeholder="decision, signed in" autocapitalize="none" />
           <${Field} label="Instrument" value=${typed.instrument} onInput=${(instrument) => setTyped({ ...typed, instrument })} autocapitalize="none" />
@@ -64,8 +64,8 @@ function Audit() {
       ${fresh > 0 && filters.order === "newest" && html`<p class="notice" role="status">${count(fresh, "newer row")}. <${Button} onPress=${rows.reload}>Show<//></p>`}
       <${Table} caption="Rows of the journal" empty=${rows.isLoading || rows.problem ? "" : rows.isMore ? "Nothing so far." : "There is no such row."} keys=${rows.items.map((row) => row.position)}
         heads=${["row", "when", "who", "what", "hash", ""]}
-        rows=${rows.items.map((row) => [html`<span class="mono">${row.position}</span>`, html`<time datetime=${row.at}>${moment(row.at)}</time>`, row.who || html`<span class="quiet">—</span>`, html`<${What} row=${row} />`, html`<${Link} row=${row} />`,
-          html`<${Button} onPress=${() => setOpen(row.position)} aria-label=${`Row ${row.position} in full`}>In full<//>`])} />
+        rows=${rows.items.map((row) => [html`<span class="mono nowrap">${row.position}</span>`, html`<time class="nowrap" datetime=${row.at}>${moment(row.at)}</time>`, row.who || html`<span class="quiet">—</span>`, html`<${What} row=${row} />`, html`<${Link} row=${row} />`,
+          html`<${Button} kind="nowrap" onPress=${() => setOpen(row.position)} aria-label=${`Row ${row.position} in full`}>In full<//>`])} />
       <div aria-live="polite">${rows.isLoading && html`<p class="quiet">Reading …</p>`}<${Trouble} problem=${rows.problem} />
         ${!rows.isLoading && rows.isMore && !rows.items.length && html`<p class="quiet">Nothing like this among the rows looked at so far, ${filters.order === "newest" ? "back" : "up"} to row ${rows.next}.</p>`}</div>
       ${rows.isMore && !rows.isLoading && html`<p><${Button} onPress=${rows.more}>${rows.items.length ? "Show more" : "Look further"}<//></p>`}
@@ -79,7 +79,7 @@ function What({ row }) {
 
 /** The hash, and whether it holds and hangs on to the row before. */
 function Link({ row }) {
-  return html`<span class="mono" title=${row.hash}>${row.hash.slice(0, 10)}</span>${!row.is_whole && html` <${State} tone="bad" sign="✕">altered<//>`}${!row.is_linked && html` <${State} tone="bad" sign="✕">not linked<//>`}`;
+  return html`<span class="mono nowrap" title=${row.hash}>${row.hash.slice(0, 10)}</span>${!row.is_whole && html` <${State} tone="bad" sign="✕">altered<//>`}${!row.is_linked && html` <${State} tone="bad" sign="✕">not linked<//>`}`;
 }
 
 function Row({ position, onMove, onClose }) {

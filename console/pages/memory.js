@@ -43,8 +43,8 @@ export function MemoryPage() {
     <p class="quiet">What was asked, claimed and measured before, in this and every other campaign of this ledger.</p>
     <section class="panel" aria-labelledby="search"><h2 id="search">Search</h2>
       <form role="search" onSubmit=${(event) => { event.preventDefault(); show(typed); }}>
-        <div class="filters">${field("text", "Words", { type: "search", hint: "Every word must occur, as a beginning." })}${field("kind", "Among", { options: KINDS })}</div>
-        <details open=${hasMore}><summary>More filters</summary><div class="filters">
+        <div class="filters even">${field("text", "Words", { type: "search", hint: "Every word must occur, as a beginning." })}${field("kind", "Among", { options: KINDS })}</div>
+        <details open=${hasMore}><summary>More filters</summary><div class="filters even">
           ${field("verdict", "Verdict", { options: VERDICTS })}${field("state", "State", { options: STATES })}${field("laboratory", "Laboratory")}${field("who", "Who", { hint: "Who decided, or proposed." })}
           ${field("since", "From", { type: "datetime-local" })}${field("until", "To", { type: "datetime-local" })}
           ${field("parameter", "Parameter ranges", { hint: "temperature:60..80 degC; solvent:water" })}${field("outcome", "Outcome ranges", { hint: "yield:0.8.." })}</div></details>
