@@ -6,12 +6,13 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench screenshots clean help
 help:
 	@echo "make demo    set up .venv and run a closed-loop campaign on a simulated laboratory"
 	@echo "make test    set up .venv and run every test"
 	@echo "make check   lint, types, the room table, the wheel, the licences"
 	@echo "make bench   measure what README and docs claim (long)"
+	@echo "make screenshots   pictures of every page of the console, into build/screenshots"
 
 demo: $(VENV)/.core
 	@$(BIN)/athanor demo
@@ -30,6 +31,10 @@ check: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
+
+# Needs Chromium.
+screenshots: $(VENV)/.test
+	@$(BIN)/python -m tests.console.pages.screenshots
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -262,10 +262,10 @@ def why(item: Experiment) -> str:
     """Say in a sentence why an experiment was put up."""
     reason: Any = item.candidate.get("why")
     if isinstance(reason, dict):
-        text = str(reason.get("detail") or reason.get("method") or "")
+        text = wording.prose(str(reason.get("detail") or reason.get("method") or ""))
         return f"{text} (fallback: {reason['fallback']})" if reason.get("fallback") else text
     if reason:
-        return str(reason)
+        return wording.prose(str(reason))
     return {"operator": "put up by a person", "reasoner": "tests a hypothesis"}.get(item.source, item.source)
 
 

@@ -117,8 +117,8 @@ class Console:
         return client
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        while self._contexts:
+            self._contexts.pop().close()
 
     def kill(self) -> None:
         """End the console's process, as a power cut would."""
@@ -191,12 +191,16 @@ def campaign_process(
     with file.open("w") as target:
         YAML(typ="safe").dump(spec, target)
     said = folder / "campaign.log"
+    with Ledger.open(home / "ledger.db") as ledger:
+        before = {campaign.id for campaign in ledger.campaigns()}
     with said.open("w") as log:
         command = [sys.executable, "-m", "athanor.console", "run", str(file)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         with Ledger.open(home / "ledger.db") as ledger:
-            yield until(lambda: [c.id for c in ledger.campaigns() if ledger.experiments(c.id)])[-1]
+            yield until(lambda: [c.id for c in ledger.campaigns() if c.id not in before and ledger.experiments(c.id)])[
+                0
+            ]
     finally:
         process.kill()
         process.wait()
