@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview, wording
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from athanor.memory.records import Experiment
 
 SPARKS = "▁▂▃▄▅▆▇█"
+
+
+GRACE = timedelta(seconds=3)
 
 
 class Follower:
@@ -129,10 +133,18 @@ class Follower:
         sys.stderr.flush()
 
 
-def wants_person(view: Overview) -> list[Experiment]:
-    """Return the experiments that only a person can move on: not those that a grant is about to approve."""
+def wants_person(view: Overview, now: datetime | None = None) -> list[Experiment]:
+    """Return the experiments that only a person can move on: not those that a grant is about to approve.
+
+    What has waited for longer than `GRACE` no grant covers: it lies outside its ranges, or the grant has ended.
+    """
     alone = view.campaign.autonomy != "auto_within_limits"
-    return [item for item in view.waiting if alone or item.source == "operator" or item.state == "in_doubt"]
+    late = (now or datetime.now(UTC)) - GRACE
+    return [
+        item
+        for item in view.waiting
+        if alone or item.source == "operator" or item.state == "in_doubt" or item.created_at < late
+    ]
 
 
 def panel(

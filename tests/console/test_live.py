@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_every_view_says_what_holds_the_instrument_and_how_it_ends(
 
     ledger.set_campaign_state(campaign, "cancelled")
     assert context.halt(ledger.campaign(campaign), ledger) is None
+
+
+def test_what_a_grant_does_not_approve_waits_for_a_person(ledger: Ledger, campaign: str) -> None:
+    """A point outside the ranges of a grant, or after its end, is put up and stays so."""
+    made = propose_experiment(ledger, campaign, POINT, by="someone")
+    view = overview.look(ledger, ledger.campaign(campaign))
+    [item] = view.waiting
+    granted = replace(
+        view,
+        campaign=view.campaign.model_copy(update={"autonomy": "auto_within_limits"}),
+        waiting=[item.model_copy(update={"source": "planner"})],
+    )
+    assert live.wants_person(granted, made.created_at + live.GRACE / 2) == []
+    assert [one.id for one in live.wants_person(granted, made.created_at + 2 * live.GRACE)] == [made.id]
 
 
 def test_ctrl_c_asks_for_a_pause_and_a_second_press_says_so() -> None:
