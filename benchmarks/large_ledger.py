@@ -7,7 +7,8 @@
 `athanor ledger verify` finds nothing; only many experiments share one transaction. Nothing in it was ever measured.
 
 What is read is compared with the same read on a ledger of a hundredth of the size. Exit status 1 when a page of a list
-takes more than five times as long on the large one: a page must not grow with the ledger.
+takes more than five times as long on the large one: a page must not grow with the ledger. Searches do, up to the rows
+that they look at; they are shown, and not judged.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ BATCH = 250
 """Experiments in one transaction."""
 DOCUMENTS = 4
 MOST_GROWTH = 5.0
+SEARCHES = frozenset({"audit, refusals", "audit, by nobody", "memory, a word", "memory, a range"})
 STATES = ("completed",) * 18 + ("failed", "expired")
 
 
@@ -274,7 +276,7 @@ def main(arguments: list[str]) -> int:
     print(f"\n{'read':26} {'first, ms':>10} {'median, ms':>11} {'against a hundredth':>20}")
     for read, (first, median) in large.items():
         ratio = median / small[read][1]
-        worst = max(worst, ratio)
+        worst = max(worst, 0.0 if read in SEARCHES else ratio)
         print(f"{read:26} {1e3 * first:10.1f} {1e3 * median:11.1f} {ratio:20.1f}")
     return int(worst > MOST_GROWTH)
 

@@ -108,7 +108,7 @@ class HypothesisCompared(BaseModel):
 
 
 class ComparedOut(BaseModel):
-    """A campaign beside others. `curve`: the best so far as steps (measurement, value); null where not comparable."""
+    """A campaign beside others. `curve`: the best so far as steps (experiment, value); null if not comparable."""
 
     id: str
     name: str

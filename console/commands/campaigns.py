@@ -117,8 +117,12 @@ def draft(profile: str, ledger: Ledger) -> str:
     from athanor.console.cli import drafts
 
     for folder in profile_folders(ledger):
-        path = (folder / profile).resolve()
-        if path.is_relative_to(folder) and path.is_file():
+        try:
+            path = (folder / profile).resolve()
+            is_there = path.is_relative_to(folder) and path.is_file()
+        except (OSError, ValueError):  # no file can have such a name
+            is_there = False
+        if is_there:
             return drafts.from_profile(path, folder / "campaign.yaml")
     raise Refused(f"there is no profile {profile} in the folders of this site", "GET /api/v1/profiles lists them.")
 

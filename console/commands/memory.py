@@ -24,7 +24,7 @@ _NUMBER = r"[+\-−]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-−]?\d+)?"
 _BOUNDS = re.compile(rf"\s*(?P<low>{_NUMBER})?\s*\.\.\s*(?P<high>{_NUMBER})?\s*(?P<unit>.*?)\s*")
 _EXACT = re.compile(rf"\s*(?P<value>{_NUMBER})\s*(?P<unit>.*?)\s*")
 SHORTEST_STEM = 4
-VERDICTS = ("supported", "refuted", "inconclusive", "void")
+ENDED = ("completed", "failed", "aborted", "stopped_early")
 
 
 class RangeError(ValueError):
@@ -259,8 +259,8 @@ class Comparison:
 
     Attributes:
         views: how each stands.
-        curves: the best so far after each measurement, as steps (measurement, value), of those that can be compared;
-            in the unit `unit`, and so that `merit` says what it is.
+        curves: the best so far after each experiment that used the instrument, as steps (experiment, value), of those
+            that can be compared; in the unit `unit`, and so that `merit` says what it is.
         shared: names of the parameters that all have, with the unit each has it in.
         notes: what cannot be compared, and why.
     """
@@ -304,7 +304,8 @@ def compare(looks: Looks, ids: Sequence[str]) -> Comparison:
             "the best so far is shown of none: with several objectives it is a hypervolume, and the problem gives no "
             "reference values to count it from"
         )
-    curves = {} if is_open else {view.campaign.id: _steps(view.trace, scale) for view in comparable if view.trace}
+    drawn = [] if is_open else [(view.campaign.id, _steps(view, scale)) for view in comparable]
+    curves = {name: steps for name, steps in drawn if steps}
     names = [name for name in first.problem.names if all(name in view.problem.names for view in views)]
     shared = {name: [view.problem.unit(name) for view in views] for name in names}
     for name, units in shared.items():
@@ -365,8 +366,20 @@ def _cautions(one: Problem, other: Problem) -> list[str]:
     return whys
 
 
-def _steps(trace: Sequence[float], scale: float) -> list[tuple[int, float]]:
-    """The trace where it changes, and its end."""
-    last = len(trace) - 1
-    kept = [k for k, value in enumerate(trace) if k in (0, last) or value != trace[k - 1]]
-    return [(k + 1, trace[k] * scale) for k in kept]
+def _steps(view: Overview, scale: float) -> list[tuple[int, float]]:
+    """The best so far after each experiment that used the instrument, where it changes, and at its end."""
+    from athanor.console.merit import Merit
+
+    merit, steps = Merit(view.problem), list[tuple[int, float]]()
+    number, value = 0, None
+    for item in view.experiments:
+        if item.state not in ENDED:
+            continue
+        number += 1
+        seen = view.observed.get(item.id, {}) if item.state == "completed" else {}
+        before, value = value, merit.add({name: mean for name, (mean, _) in seen.items()})
+        if value is not None and value != before:
+            steps.append((number, value * scale))
+    if value is not None and steps[-1][0] != number:
+        steps.append((number, value * scale))
+    return steps

@@ -68,6 +68,8 @@ class ResourceCommands:
             self.ledger.add_consumable(new)
         else:
             _same_unit(there.id, there.unit, unit)
+            if not there.amount + amount < float("inf"):
+                raise NoAmount("amounts are finite, and so is what they add up to")
             self.ledger.refill(name, amount, self.person, reason)
             if low is not None:
                 self.ledger.set_stock(name, self.person, reason, low=low)

@@ -14,7 +14,7 @@ LINES = 6
 
 
 def comparison_chart(curves: Mapping[str, Sequence[tuple[int, float]]], merit: str, unit: str | None) -> Markup:
-    """Draw steps (measurement, value) by name; nothing where there are none."""
+    """Draw steps (experiment, value) by name; nothing where there are none."""
     values = [value for steps in curves.values() for _, value in steps]
     if not values:
         return Markup("")
@@ -23,7 +23,7 @@ def comparison_chart(curves: Mapping[str, Sequence[tuple[int, float]]], merit: s
     x = Scale(1, length, 62, width - 198)
     y = Scale(*padded(values), height - 50, 34)
     label = merit + (f" [{pretty_unit(unit)}]" if unit else "")
-    parts: list[Child] = [frame(x, y, "measurements that count", label, x_count=min(8, length - 1))]
+    parts: list[Child] = [frame(x, y, "experiments that used the instrument", label, x_count=min(8, length - 1))]
     ends: list[tuple[float, str, str]] = []
     for index, (name, steps) in enumerate(curves.items()):
         if steps:

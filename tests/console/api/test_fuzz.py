@@ -177,4 +177,4 @@ def test_nothing_that_is_sent_is_an_error_of_the_server(file: Any, site: Site) -
 
 @pytest.mark.slow
 def test_nothing_that_is_sent_for_long_is_an_error_of_the_server(file: Any, site: Site) -> None:
-    check(fuzz(file, site, 60), file)
+    check(fuzz(file, site, 40), file)

@@ -133,7 +133,8 @@ def test_campaigns_side_by_side(site: Site, reader: Any, campaigns: list[str]) -
     assert found["notes"] == [] and "temperature" in found["shared"] and found["picture"].startswith("<svg")
     assert all(name in found["picture"] for name in campaigns) and "style=" not in found["picture"]
     one = found["campaigns"][0]
-    assert one["curve"][-1][0] <= one["measured"] == 30 - one["failures"] - one_expired(site, campaigns[0])
+    assert one["curve"][-1][0] == one["used"] == 30 - one_expired(site, campaigns[0])
+    assert one["measured"] == one["used"] - one["failures"]
     assert one["parameters"]["temperature"]["unit"] == "degC" and one["objectives"] and one["best_text"]
     assert found["campaigns"][1]["hypotheses"][1]["state"] == "refuted"
     nothing = compared(site.campaign).json()

@@ -52,6 +52,15 @@ def test_stocks_are_begun_added_to_and_corrected(site: Site) -> None:
     assert history[-1]["body"]["by"] == "scientist" and history[-1]["body"]["reason"] == "spilt"
 
 
+def test_what_adds_up_to_no_number_or_is_no_unit_is_refused(site: Site) -> None:
+    client = site.signed_in("operator")
+    assert client.post("/api/v1/stock", json={"name": "argon", "amount": 1e308}).status_code == 201
+    for wrong in ({"amount": 1e308}, {"amount": 1.0, "unit": "((("}, {"amount": 1.0, "unit": "9**9**9**9"}):
+        answer = client.post("/api/v1/stock", json={"name": "argon", **wrong})
+        assert 400 <= answer.status_code < 500, (wrong, answer.text)
+    assert site.ledger.consumable("argon").amount == 1e308
+
+
 def test_who_may_not_changes_nothing(site: Site) -> None:
     client = site.signed_in("steward")
     assert code(client.post("/api/v1/samples", json={"label": "w1"})) == "scope.missing"

@@ -245,7 +245,7 @@ def test_profiles_of_the_site_can_be_started_from(site: Site, home: Path) -> Non
     draft = client.post("/api/v1/campaigns/draft", json={"profile": one["path"]}).json()["yaml"]
     answer = client.post("/api/v1/campaigns/check", json={"yaml": draft}).json()
     assert answer["ok"], answer["faults"]
-    for path in ("../mine.yaml", "/etc/passwd", "profiles/none.yaml"):
+    for path in ("a\0b", "x" * 999, "../mine.yaml", "/etc/passwd", "profiles/none.yaml"):
         assert code(client.post("/api/v1/campaigns/draft", json={"profile": path})) == "refused"
 
 

@@ -174,6 +174,9 @@ def test_measured_campaigns_have_their_curves(ledger: Ledger) -> None:
     found = compare(looks, [one, two])
     assert found.is_same_problem and found.notes == [] and found.merit == "hypervolume"
     for name in (one, two):
-        trace, steps = looks.at(name).trace, found.curves[name]
-        assert steps[0][0] == 1 and steps[-1] == (len(trace), trace[-1])
-        assert all(trace[number - 1] == value for number, value in steps) and len(steps) < len(trace)
+        view, steps = looks.at(name), found.curves[name]
+        used = [e for e in view.experiments if e.state in ("completed", "failed")]
+        assert steps[-1] == (len(used), view.trace[-1]) and len(steps) < len(used)
+        numbers, values = zip(*steps, strict=True)
+        assert list(numbers) == sorted(set(numbers)) and list(values) == sorted(values)
+        assert steps[0][0] == next(k for k, e in enumerate(used, 1) if e.id in view.observed)
