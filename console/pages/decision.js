@@ -28,7 +28,8 @@ function Decision({ brief, waiting, where, me, reload }) {
   const close = () => { setDialog(null); reload(); };
   const next = waiting.find((item) => item.id !== one.id);
   const onward = () => next && go(`/experiments/${encodeURIComponent(next.id)}`);
-  useKeys({ a: () => !cannot && approve.run(), e: open("edit"), r: open("reject"), d: open("defer"), m: open("respond"), n: onward });
+  // What somebody types a moment too early must not approve: the key leads to the button, Enter presses it.
+  useKeys({ a: () => document.getElementById("approve").focus(), e: open("edit"), r: open("reject"), d: open("defer"), m: open("respond"), n: onward });
   return html`<div class="head"><h1><span class="mono">${one.id}</span></h1><span><${State} of=${one.state} />${campaign.simulated && html` <${State}>simulated<//>`}</span></div>
     <p class="quiet">of <${To} to=${`/campaigns/${encodeURIComponent(one.campaign_id)}`}>${campaign.name}<//>, put up by ${one.source === "operator" ? brief.authors.join(", ") || "a person" : words(one.source)} <${Ago} at=${one.created_at} />, ${words(one.purpose)}, revision <span class="mono">${one.revision.slice(0, 8)}</span></p>
     ${isStale && html`<p class="notice" role="status"><strong>This is not what you looked at any more.</strong> It is ${words(one.state)}${one.reason ? `: ${one.reason}` : ""}. <${Button} onPress=${() => { setSeen(one); approve.clear(); }}>Look at it as it is now<//></p>`}
@@ -48,7 +49,7 @@ function Decision({ brief, waiting, where, me, reload }) {
     ${brief.remarks.length > 0 && html`<section class="panel" aria-labelledby="remarks"><h2 id="remarks">Remarks</h2><ul class="plainlist">${brief.remarks.map((item) => html`<li><strong>${item.by}</strong> <span class="quiet"><${Ago} at=${item.at} /></span><div>${item.text}</div></li>`)}</ul></section>`}
     <section class="panel ask decide" aria-labelledby="decide"><h2 id="decide">Decision</h2>
       ${cannot && html`<p class="quiet">${cannot}</p>`}
-      <div class="row"><${Button} kind="primary" action=${approve} why=${cannot} aria-keyshortcuts="a">✓ Approve <kbd>a</kbd><//><${Button} onPress=${open("edit")} why=${cannot} aria-keyshortcuts="e">Edit … <kbd>e</kbd><//><${Button} kind="danger" onPress=${open("reject")} why=${cannot} aria-keyshortcuts="r">✕ Reject … <kbd>r</kbd><//>
+      <div class="row"><${Button} id="approve" kind="primary" action=${approve} why=${cannot} aria-keyshortcuts="a">✓ Approve <kbd>a ↵</kbd><//><${Button} onPress=${open("edit")} why=${cannot} aria-keyshortcuts="e">Edit … <kbd>e</kbd><//><${Button} kind="danger" onPress=${open("reject")} why=${cannot} aria-keyshortcuts="r">✕ Reject … <kbd>r</kbd><//>
         ${brief.deferral ? html`<${Resume} where=${where} why=${cannot} reload=${reload} />` : html`<${Button} onPress=${open("defer")} why=${cannot} aria-keyshortcuts="d">Put off … <kbd>d</kbd><//>`}<${Button} onPress=${open("respond")} why=${cannot} aria-keyshortcuts="m">Remark … <kbd>m</kbd><//>
         ${next && html`<${To} class="button" to=${`/experiments/${encodeURIComponent(next.id)}`} aria-keyshortcuts="n">Next decision <kbd>n</kbd><//>`}</div>
       <p class="hint">An approval holds for ${number(brief.expires_s / 3600, 3)} h.</p>

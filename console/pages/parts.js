@@ -256,16 +256,20 @@ export function useTitle(title) {
   useEffect(() => { document.title = `${title} · Athanor`; }, [title]);
 }
 
-/** Keys of a page: `{a: () => ...}`; not while somebody writes, and not with a dialog open. */
+const KEYS_APART_MS = 500;
+
+/** Keys of a page: `{a: () => ...}`; not while somebody writes, not with a dialog open, and not right after another. */
 export function useKeys(keys) {
-  const current = useRef(keys);
+  const current = useRef(keys), last = useRef(-KEYS_APART_MS);
   current.current = keys;
   useEffect(() => {
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
       if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
+      const isTooSoon = event.timeStamp - last.current < KEYS_APART_MS;
+      last.current = event.timeStamp;
       const found = current.current[event.key];
-      if (found) { event.preventDefault(); found(); }
+      if (found && !isTooSoon) { event.preventDefault(); found(); }
     };
     window.addEventListener("keydown", press);
     return () => window.removeEventListener("keydown", press);
