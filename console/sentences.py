@@ -199,5 +199,5 @@ _EVENTS: dict[str, Callable[[Body], str]] = {
         f"had the record verified: {number(body['rows'])} rows, "
         + ("all as they were written" if body["ok"] else f"{number(body['problems'])} wrong")
     ),
-    "audit_exported": lambda body: f"took a copy of the journal with them: {number(body['rows'])} rows",
+    "audit_exported": lambda body: "took a copy of the journal with them" + ("" if body.get("filters") else ", whole"),
 }

@@ -18,6 +18,8 @@ IDLE_S = 30 * 60.0
 """A session that nobody uses ends; only Stop All still takes it, until it ends for good."""
 SESSION_S = 12 * 3600.0
 """A session's whole life: a shift."""
+MOST_TOKENS = 60
+"""Open tokens of one person."""
 TOKEN_S = 365 * 86400.0
 """The longest life of a token."""
 SEEN_S = 15.0
@@ -140,7 +142,7 @@ class Accesses(Accounts):
         """Make a token for programs: it may do what its person may, and of that what is in `scopes`. It is told once.
 
         Raises:
-            PeopleError: no scope, an unknown one, no label, or a life beyond a year.
+            PeopleError: no scope, an unknown one, no label, a life beyond a year, or too many tokens already.
         """
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
@@ -154,6 +156,10 @@ class Accesses(Accounts):
         wanted = sorted(set(scopes))
         with self._change() as file:
             self._known(file, login)
+            open_ones = "SELECT count(*) FROM token WHERE login = ? AND expires > ? AND ended IS NULL"
+            [(there,)] = file.execute(open_ones, (login, now))
+            if there >= MOST_TOKENS:
+                raise PeopleError("token.many", f"{login} has {there} tokens; end some first")
             file.execute(
                 "INSERT INTO token (id, hash, login, label, scopes, issued, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (token, hash_of(secret), login, label.strip(), json.dumps(wanted), now, now + life_s),

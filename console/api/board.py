@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -245,7 +246,9 @@ def report(campaign_id: str, request: Request) -> Response:
     try:
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "report.html"
-            command = [sys.executable, "-m", "athanor.console", "report", campaign.id, "--output", str(target)]
+            polite = ["nice", "-n", "15"] if shutil.which("nice") else []  # those who watch come first
+            command = [*polite, sys.executable, "-m", "athanor.console"]
+            command += ["report", campaign.id, "--output", str(target)]
             done = subprocess.run(
                 [*command, "--ledger", desk.ledger.url], capture_output=True, timeout=REPORT_S, check=False
             )

@@ -51,7 +51,8 @@ CSRF = "X-CSRF-Token"
 KEY = "Idempotency-Key"
 LONGEST_KEY = 200
 MOST_KEYS = 10_000
-STOP_THREADS = 8
+STOP_THREADS = {"admission": 16, "one": 16, "all": 64}
+"""Threads for those who stop: to be let in, to stop one instrument, to stop everything. None waits for the others."""
 UNKNOWN = Problem(
     code="idempotency.unknown",
     detail="nobody knows what came of this change",
@@ -105,7 +106,7 @@ class GuardedRoute(APIRoute):
             # Who has to stop something does not queue behind those who sign in.
             await to_thread.run_sync(
                 lambda: self._admit(request),
-                limiter=stop_room() if self.needs == "stop" else None,
+                limiter=stop_room("admission") if self.needs == "stop" and request.method == "POST" else None,
             )
             key = request.headers.get(KEY)
             # A stop is given as often as it is asked for. Secrets are told once, and kept by nobody.
@@ -132,8 +133,12 @@ class GuardedRoute(APIRoute):
             # Each screen for itself: one that is left open on a wall takes nothing from its person's others.
             count(request, "read", caller.by)
         else:
-            who = caller.person.login if caller.limit is None else caller.by
-            count(request, "account" if self.is_for_sessions else "change", who)
+            kind: Kind = "account" if self.is_for_sessions else "change"
+            if caller.limit is None:
+                count(request, kind, caller.person.login)
+            else:  # each token for itself, and all of a person's together no more than one person
+                count(request, kind, caller.by)
+                count(request, kind, f"tokens of {caller.person.login}")
 
     async def _once(self, key: str, request: Request, inner: Callable[[Request], Awaitable[Response]]) -> Response:
         answers = desk_of(request).answers
@@ -170,16 +175,16 @@ def count(request: Request, kind: Kind, who: str) -> None:
         raise
 
 
-_STOP_ROOM: dict[object, CapacityLimiter] = {}
+_STOP_ROOM: dict[object, dict[str, CapacityLimiter]] = {}
 
 
-def stop_room() -> CapacityLimiter:
+def stop_room(what: Literal["admission", "one", "all"]) -> CapacityLimiter:
     """Threads for stopping and for nothing else, of the event loop that asks."""
     loop = asyncio.get_running_loop()
     if loop not in _STOP_ROOM:
         _STOP_ROOM.clear()
-        _STOP_ROOM[loop] = CapacityLimiter(STOP_THREADS)
-    return _STOP_ROOM[loop]
+        _STOP_ROOM[loop] = {name: CapacityLimiter(most) for name, most in STOP_THREADS.items()}
+    return _STOP_ROOM[loop][what]
 
 
 def let_in(

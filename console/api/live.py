@@ -10,6 +10,7 @@ import asyncio
 import json
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +19,8 @@ from fastapi import Header, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from athanor.console.api.door import Door, desk_of, let_in
-from athanor.console.api.problems import problem_of
+from athanor.console.api.door import Door, caller_of, desk_of, let_in
+from athanor.console.api.problems import Denied, problem_of
 from athanor.memory.journal import SITE, Line, chain_of
 
 if TYPE_CHECKING:
@@ -37,10 +38,35 @@ MOST = 1000
 """Who has missed more changes than this is told to read everything anew."""
 
 
+class Seat:
+    """A place for one stream; it is free again when nobody holds this any more, however the stream ended."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Seats:
+    """So many may listen at once. Each takes a file, of which a process has so many."""
+
+    def __init__(self, of_one: int = 12, of_all: int = 300) -> None:
+        self._of_one, self._of_all = of_one, of_all
+        self._taken: dict[str, weakref.WeakSet[Seat]] = {}
+
+    def take(self, caller: str) -> Seat:
+        """Take a place. Raises `Denied`."""
+        self._taken = {one: seats for one, seats in self._taken.items() if len(seats)}
+        mine = self._taken.setdefault(caller, weakref.WeakSet())
+        if len(mine) >= self._of_one or sum(map(len, self._taken.values())) >= self._of_all:
+            raise Denied(429, "streams.many", "too many listen already", "close some of the pages", wait_s=5.0)
+        seat = Seat()
+        mine.add(seat)
+        return seat
+
+
 class Watch:
     """How far the journal goes and what was written last, looked up once for everybody who wants to know."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self.seats = Seats()
         self._ledger = ledger
         self._guard = threading.Lock()
         self._position = 0
@@ -99,12 +125,13 @@ async def changes(
     `ended`: why nothing more will come.
     """
     watch = desk_of(request).watch
+    seat = watch.seats.take(caller_of(request).by)
     start = await run_in_threadpool(watch.position) if last_event_id is None else last_event_id
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(request, start), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_stream(request, start, seat), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(request: Request, position: int) -> AsyncIterator[str]:
+async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[str]:
     desk = desk_of(request)
     yield "retry: 2000\n\n"
     said = checked = time.monotonic()

@@ -72,6 +72,7 @@ STATUS: dict[str, int] = {
     "access.none": 404,
     "login.taken": 409,
     "owner.last": 409,
+    "token.many": 409,
     "second_factor.none": 409,
     "library.missing": 500,
     "file.newer": 500,

@@ -136,9 +136,8 @@ async def stop_all(request: Request, asked: StopAsked | None = None) -> StopAllO
     from athanor.instruments import stop
 
     asked, by = asked or StopAsked(), caller_of(request).person.login
-    results = await to_thread.run_sync(
-        lambda: stop.stop_all(None, asked.instrument, asked.reason, by=by), limiter=stop_room()
-    )
+    room = stop_room("all" if asked.instrument is None else "one")
+    results = await to_thread.run_sync(lambda: stop.stop_all(None, asked.instrument, asked.reason, by=by), limiter=room)
     if not results and asked.instrument is not None:
         detail = f"NOTHING WAS STOPPED: there is no instrument {asked.instrument!r} here"
         raise Denied(404, "not_found", detail, "give its name, or none to stop everything")

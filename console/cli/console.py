@@ -103,11 +103,22 @@ def console(
         output.say(f"  Sign in as [name]{FIRST}[/] with the password  [name]{given}[/]  (shown this once)")
     elif not any(person.role == "owner" and person.is_active for person in accounts):
         output.say("  No account is an owner's. To make one so:  [command]athanor people role LOGIN owner[/]")
+    _more_files()
     try:
         server.Server(config).run(sockets=[sock])
     finally:
         sock.close()
         opened.close()
+
+
+def _more_files() -> None:
+    """Every page that listens holds a file open; take as many as this account may have."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _server() -> Any:

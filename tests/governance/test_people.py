@@ -17,6 +17,7 @@ import pyotp
 import pytest
 
 from athanor.governance import _people as module
+from athanor.governance.access import MOST_TOKENS
 from athanor.governance.people import IDLE_S, LONGEST, SESSION_S, STEP_S, People, PeopleError, SignInRefused
 from athanor.governance.rights import ROLES, SCOPES
 
@@ -383,6 +384,17 @@ def test_a_token_does_no_more_than_it_says_nor_than_its_person(site: Site) -> No
     site.people.end(site.people.tokens()[0].id, "bob")
     assert code_of(lambda: site.people.bearer(again)) == "token.ended"
     assert code_of(lambda: site.people.bearer("ath_made-up")) == "token.none"
+
+
+def test_one_person_has_so_many_tokens(site: Site) -> None:
+    site.add("ada", "operator")
+    for number in range(MOST_TOKENS):
+        site.people.issue("ada", f"program {number}", ["read"], 3600.0, "ada")
+    with pytest.raises(PeopleError) as refused:
+        site.people.issue("ada", "one more", ["read"], 3600.0, "ada")
+    assert refused.value.code == "token.many"
+    site.people.end(site.people.tokens("ada")[0].id, "ada")
+    site.people.issue("ada", "one more", ["read"], 3600.0, "ada")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 
 from athanor.console.api import live
 from athanor.console.api.live import Watch
+from athanor.console.api.problems import Denied
 from athanor.governance.people import PEOPLE, People
 from athanor.memory.canonical import time_text
 from athanor.memory.ledger import Ledger
@@ -144,3 +145,15 @@ def test_a_campaign_is_known_by_where_it_changed_last(monkeypatch: pytest.Monkey
         ledger.add_event(one, "something", {})
         now += live.LOOK_S
         assert (watch.of(one), watch.of(other)) == (start + 1, start)
+
+
+def test_so_many_may_listen_and_who_left_makes_room() -> None:
+    seats = live.Seats(of_one=2, of_all=3)
+    mine = [seats.take("me"), seats.take("me")]
+    with pytest.raises(Denied, match="too many listen"):
+        seats.take("me")
+    yours = seats.take("you")
+    with pytest.raises(Denied, match="too many listen"):
+        seats.take("them")
+    mine.pop()
+    assert seats.take("me") is not None and yours is not None

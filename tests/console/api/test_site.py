@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,33 @@ def test_of_two_instruments_with_one_name_it_is_this_ledger_s(site: Site, tmp_pa
     assert len(client.post("/api/v1/stop-all").json()["instruments"]) == 2
     answer = client.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "it is safe"})
     assert answer.status_code == 200 and not Latch(site.place).read().engaged and Latch(other).read().engaged
+
+
+def test_who_stops_everything_does_not_queue_behind_those_who_stop_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many stops of one instrument as there are threads for hang; Stop All is answered all the same."""
+    from athanor.console.api.door import STOP_THREADS
+    from athanor.instruments import stop
+
+    go, hanging = threading.Event(), threading.Semaphore(0)
+
+    def stop_all(_: Any, instrument: str | None, *__: Any, **___: Any) -> list[Any]:
+        if instrument is not None:
+            hanging.release()
+            assert go.wait(60)
+        return []
+
+    monkeypatch.setattr(stop, "stop_all", stop_all)
+    with site.signed_in("observer") as client, ThreadPoolExecutor(2 * STOP_THREADS["one"]) as threads:
+        many = [
+            threads.submit(client.post, "/api/v1/stop-all", json={"instrument": "snar-flow"})
+            for _ in range(2 * STOP_THREADS["one"])
+        ]
+        try:
+            for _ in range(STOP_THREADS["one"]):
+                assert hanging.acquire(timeout=60)
+            answer = client.post("/api/v1/stop-all")
+            assert answer.status_code == 200 and not any(one.done() for one in many)
+        finally:
+            go.set()
