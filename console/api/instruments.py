@@ -105,9 +105,10 @@ class WritesOut(BaseModel):
 
 
 class TenureOut(BaseModel):
-    """Who has an instrument in hand."""
+    """Who has an instrument in hand. `nonce` tells this tenure from any other, also from its own renewal."""
 
     holder: str
+    nonce: str
     since: datetime
     until: datetime
     reason: str
@@ -258,6 +259,12 @@ class Because(Asked):
     """Why."""
 
     reason: Reason
+
+
+class ReleaseAsked(Because):
+    """An emergency release. `seen` is the `nonce` of the tenure that was looked at, null where nobody could tell."""
+
+    seen: Annotated[str | None, Field(max_length=100)]
 
 
 class HandedBack(BaseModel):
@@ -487,10 +494,13 @@ def hand_back(instrument: str, request: Request) -> HandedBack:
 
 
 @door.on("POST", "/instruments/{instrument}/release", "instrument.release")
-def release(instrument: str, asked: Because, request: Request) -> ReleasedOut:
-    """End somebody else's take-over, whose holder is gone. An axis on its way by hand is stopped."""
+def release(instrument: str, asked: ReleaseAsked, request: Request) -> ReleasedOut:
+    """End somebody else's take-over, whose holder is gone. An axis on its way by hand is stopped.
+
+    Who has taken it over since, or renewed it, keeps it.
+    """
     place, commands = _by_hand(instrument, request)
-    found = commands.release(place, asked.reason)
+    found = commands.release(place, asked.reason, asked.seen)
     tenure = found.was.tenure
     return ReleasedOut(was=None if tenure is None else tenure.holder, stopped=found.stopped)
 
@@ -603,7 +613,9 @@ def _by_hand(instrument: str, request: Request) -> tuple[InstrumentPlace, Instru
 
 
 def _tenure(tenure: Any) -> TenureOut:
-    return TenureOut(holder=tenure.holder, since=tenure.since, until=tenure.until, reason=tenure.reason)
+    return TenureOut(
+        holder=tenure.holder, nonce=tenure.nonce, since=tenure.since, until=tenure.until, reason=tenure.reason
+    )
 
 
 def _run(view: standing.View) -> RunOut | None:

@@ -236,7 +236,7 @@ function Because({ title, text, button, path, kind = "danger", body = {}, hint, 
     ${text}<${Why} value=${reason} onInput=${setReason} hint=${hint} /><${Confirm} isReady=${reason.trim()} kind=${kind} action=${act} onClose=${onClose}>${button}<//><//>`;
 }
 
-const Release = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Release ${data.name}`} path="/release" button="Release it" hint="It is kept in the record, with your name."
+const Release = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Release ${data.name}`} path="/release" body=${{ seen: data.takeover ? data.takeover.nonce : null }} button="Release it" hint="It is kept in the record, with your name."
   text=${html`<p>${data.takeover ? html`<strong>${data.takeover.holder}</strong> has it in hand: ${data.takeover.reason}. Ask them first.` : "Nobody can tell who has it in hand. Look at the instrument first."} An axis that is being moved by hand is halted.</p>`} />`;
 
 function Writes({ data, ...rest }) {

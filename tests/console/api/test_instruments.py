@@ -181,18 +181,38 @@ def test_one_person_at_a_time_has_it_in_hand(site: Site) -> None:
 
 def test_an_emergency_release_needs_its_right_and_a_reason(site: Site) -> None:
     owner = site.signed_in("owner")
-    assert taken(owner).status_code == 201
+    seen = taken(owner).json()["nonce"]
     developer = site.signed_in("developer")
     assert code(taken(developer)) == "takeover.held", "may on a twin, but somebody has it"
-    assert code(developer.post(f"{WHERE}/release", json={"reason": "gone home"})) == "scope.missing"
+    assert code(developer.post(f"{WHERE}/release", json={"reason": "gone home", "seen": seen})) == "scope.missing"
     operator = site.signed_in("operator")
-    assert code(operator.post(f"{WHERE}/release", json={"reason": " "})) == "decision.invalid"
-    answer = operator.post(f"{WHERE}/release", json={"reason": "gone home"})
+    assert operator.get(f"{WHERE}/standing").json()["takeover"]["nonce"] == seen
+    assert code(operator.post(f"{WHERE}/release", json={"reason": " ", "seen": seen})) == "decision.invalid"
+    assert code(operator.post(f"{WHERE}/release", json={"reason": "gone home"})) == "request.invalid"
+    answer = operator.post(f"{WHERE}/release", json={"reason": "gone home", "seen": seen})
     assert answer.json() == {"was": "owner", "stopped": False}
     assert TakeOver(site.place).read().tenure is None
-    assert code(operator.post(f"{WHERE}/release", json={"reason": "again"})) == "refused"
+    assert code(operator.post(f"{WHERE}/release", json={"reason": "again", "seen": seen})) == "refused"
     [event] = site.told("release_ordered")
     assert (event["by"], event["holder"]) == ("operator", "owner")
+
+
+def test_who_took_it_over_since_somebody_looked_keeps_it(site: Site) -> None:
+    owner, operator, developer = site.signed_in("owner"), site.signed_in("operator"), site.signed_in("developer")
+    seen = taken(owner).json()["nonce"]
+    assert owner.post(f"{WHERE}/hand-back").status_code == 200
+    assert taken(developer, reason="a leak").status_code == 201
+    for old in (seen, None):
+        late = operator.post(f"{WHERE}/release", json={"reason": "gone home", "seen": old})
+        assert (late.status_code, code(late)) == (409, "takeover.held")
+        assert "developer has it in hand" in late.json()["detail"] and "a leak" in late.json()["detail"]
+    tenure = TakeOver(site.place).read().tenure
+    assert tenure is not None and tenure.holder == "developer" and not site.told("release_ordered")
+    TakeOver(site.place).path.write_text("nobody can read this")
+    shown = operator.get(f"{WHERE}/standing").json()
+    assert shown["takeover"] is None and shown["takeover_trouble"]
+    released = operator.post(f"{WHERE}/release", json={"reason": "looked at it", "seen": None})
+    assert released.json() == {"was": None, "stopped": False}
 
 
 def test_the_holder_moves_an_axis_and_sees_where_it_stands(site: Site, there: TestClient) -> None:
