@@ -18,6 +18,7 @@ from athanor.console.commands import moving, runs
 from athanor.console.commands.instruments import InstrumentCommands, set_writes
 from athanor.console.gauges import Known
 from athanor.instruments.takeover import TakeOver
+from athanor.instruments.words import Seen
 from athanor.memory.places import InstrumentPlace
 from athanor.memory.records import Value
 
@@ -335,6 +336,16 @@ class MoveOut(BaseModel):
     attend_s: float
 
 
+class RunSeen(Asked):
+    """Which experiment was seen in hand; null for an axis moved by hand. Another one is left alone (`run.changed`)."""
+
+    experiment: Annotated[str | None, Field(max_length=200)]
+
+
+class AbortAsked(Because, RunSeen):
+    """As `RunSeen`, and why."""
+
+
 class SteeredOut(BaseModel):
     """What came of it: `done`, `ended` (the run had ended before), or `coming`. Positions are read back afterwards."""
 
@@ -574,24 +585,24 @@ def one_move(instrument: str, move_id: str, request: Request) -> MoveOut:
 
 
 @door.on("POST", "/instruments/{instrument}/run/pause", "run.steer")
-def pause_run(instrument: str, request: Request) -> SteeredOut:
+def pause_run(instrument: str, asked: RunSeen, request: Request) -> SteeredOut:
     """Pause the run in hand: a motion is halted at once, a reading is finished and kept first."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.pause(place, login))
+    return _steered(place, runs.pause(place, login, Seen(asked.experiment)))
 
 
 @door.on("POST", "/instruments/{instrument}/run/resume", "run.steer")
-def resume_run(instrument: str, request: Request) -> SteeredOut:
+def resume_run(instrument: str, asked: RunSeen, request: Request) -> SteeredOut:
     """Go on with the paused run: every axis is set again and verified; nothing is measured twice."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.resume(place, login))
+    return _steered(place, runs.resume(place, login, Seen(asked.experiment)))
 
 
 @door.on("POST", "/instruments/{instrument}/run/abort", "run.steer")
-def abort_run(instrument: str, asked: Because, request: Request) -> SteeredOut:
+def abort_run(instrument: str, asked: AbortAsked, request: Request) -> SteeredOut:
     """End the run in hand as aborted, or the motion by hand, and stop its axes. Nothing latches."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.abort(place, asked.reason, login))
+    return _steered(place, runs.abort(place, asked.reason, login, Seen(asked.experiment)))
 
 
 # -- what these share --------------------------------------------------------------------------------------------------

@@ -140,8 +140,8 @@ function Now({ data, where, can, open, reload, motion }) {
   const worker = data.worker;
   const [tone, sign, said] = worker.state ? WORKER[worker.state] || ["quiet", "·", worker.state] : ["quiet", "–", "not connected"];
   const steer = can("run.steer");
-  const pause = useAction(async () => { const found = await post(`${where}/run/pause`); reload(); return found; });
-  const resume = useAction(async () => { const found = await post(`${where}/run/resume`); reload(); return found; });
+  const pause = useAction(async () => { const found = await post(`${where}/run/pause`, { experiment: worker.experiment }); reload(); return found; });
+  const resume = useAction(async () => { const found = await post(`${where}/run/resume`, { experiment: worker.experiment }); reload(); return found; });
   const connect = useAction(async () => { const found = await post(`${where}/connect`); reload(); return found; });
   const hasRun = Boolean(worker.experiment);
   return html`<section class="panel" aria-labelledby="now"><div class="head"><h2 id="now">Now</h2><${State} tone=${tone} sign=${sign}>${said}<//></div>
@@ -248,7 +248,7 @@ function Writes({ data, ...rest }) {
 const Reset = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Reset Stop All on ${data.name}`} path="/reset-stop" body=${{ count: data.latch.count }} kind="primary" button="Reset" hint="Why it is safe to go on; it is kept in the record."
   text=${html`<p>It was stopped by ${data.latch.by || "somebody"}: ${data.latch.reason || "no reason given"}. After this it may move again. Approvals from before the stop stay void.</p>`} />`;
 
-const Abort = ({ data, ...rest }) => html`<${Because} ...${rest} title=${data.worker.experiment ? `Abort ${data.worker.experiment}` : `Halt ${data.name}`} path="/run/abort" button=${data.worker.experiment ? "Abort the run" : "Halt the axis"}
+const Abort = ({ data, ...rest }) => html`<${Because} ...${rest} title=${data.worker.experiment ? `Abort ${data.worker.experiment}` : `Halt ${data.name}`} path="/run/abort" body=${{ experiment: data.worker.experiment }} button=${data.worker.experiment ? "Abort the run" : "Halt the axis"}
   text=${html`<p>${data.worker.experiment ? "The run ends as aborted and its axes are stopped. Nothing latches: its campaign goes on with the next experiment. Pause the campaign first if it is not to." : "The axis that is moved by hand is stopped where it is."}</p>`} />`;
 
 /** First what is to be, then exactly what will happen, then the order. */
@@ -292,7 +292,7 @@ function MotionPanel({ first, where, can, live, onClose }) {
     const clock = setInterval(look, LOOK_MS);
     return () => { isGone = true; clearInterval(clock); };
   }, [motion.id, isOver]);
-  const halt = useAction(() => post(`${where}/run/abort`, { reason: "halted from the page" }));
+  const halt = useAction(() => post(`${where}/run/abort`, { reason: "halted from the page", experiment: null }));
   const here = live.data && live.data.axes.find((one) => one.name === motion.axis);
   const tone = motion.state === "arrived" ? "good" : isOver ? "bad" : "live";
   return html`<section class="panel ${isOver ? (tone === "bad" ? "bad" : "") : "ask"}" aria-labelledby="motion" tabindex="-1" ref=${box}><div class="head"><h2 id="motion">Moving ${motion.axis} by hand</h2><${State} tone=${tone} sign=${tone === "good" ? "✓" : isOver ? "✕" : "↔"}>${motion.state}<//></div>

@@ -279,6 +279,8 @@ def test_a_motion_that_nobody_watches_is_halted(
     assert shown["state"] == "moving"
     other = site.signed_in("owner")
     assert other.get(f"{WHERE}/moves/{shown['id']}").json()["state"] == "moving"
+    late = other.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle", "experiment": "somebody's.1"})
+    assert code(late) == "run.changed" and "temperature is being moved by hand" in late.json()["detail"]
     assert code(client.post(f"{WHERE}/hand-back")) == "refused", "not while it moves"
     monkeypatch.setattr(moving, "ATTEND_S", -1.0)  # nobody could ask soon enough
     ended = until(lambda: (one := other.get(f"{WHERE}/moves/{shown['id']}").json())["state"] != "moving" and one, 60)
@@ -296,22 +298,30 @@ def test_the_run_in_hand_is_shown_paused_resumed_and_aborted(site: Site, configu
     shown = client.get(f"{WHERE}/standing").json()
     assert (shown["worker"]["state"], shown["run"]["experiment"]["id"]) == ("running", experiment)
     assert (shown["run"]["readings"], shown["run"]["due"]) == (0, 1) and shown["lease"]["holder"].startswith("test:")
-    paused = client.post(f"{WHERE}/run/pause").json()
+    seen = {"experiment": experiment}
+    for other in ("somebody's.1", None):  # what was looked at is over: this one is not meant
+        for verb, more in (("pause", {}), ("resume", {}), ("abort", {"reason": "wrong bottle"})):
+            late = client.post(f"{WHERE}/run/{verb}", json={"experiment": other, **more})
+            assert (late.status_code, code(late)) == (409, "run.changed"), late.text
+            assert f"{experiment} is being run" in late.json()["detail"] and late.json()["remedy"]
+    assert client.get(f"{WHERE}/standing").json()["worker"]["state"] == "running"
+    assert code(client.post(f"{WHERE}/run/pause", json={})) == "request.invalid", "what was looked at is named"
+    paused = client.post(f"{WHERE}/run/pause", json=seen).json()
     assert (paused["came"], paused["state"], paused["moving"]) == ("done", "paused", False)
     assert paused["positions"]["temperature"] < 110
     operator = site.signed_in("operator")
     refused = taken(operator)
     assert code(refused) == "refused" and "is paused" in refused.json()["detail"]
-    assert client.post(f"{WHERE}/run/resume").json()["state"] == "running"
-    assert code(client.post(f"{WHERE}/run/resume")) == "run.none"
+    assert client.post(f"{WHERE}/run/resume", json=seen).json()["state"] == "running"
+    assert code(client.post(f"{WHERE}/run/resume", json=seen)) == "run.none"
     observer = site.signed_in("observer")
-    assert code(observer.post(f"{WHERE}/run/abort", json={"reason": "x"})) == "scope.missing"
-    aborted = client.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle"}).json()
+    assert code(observer.post(f"{WHERE}/run/abort", json={"reason": "x", **seen})) == "scope.missing"
+    aborted = client.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle", **seen}).json()
     assert (aborted["came"], aborted["experiment"]) == ("done", experiment)
     executor.wait(experiment, site.ledger)
     executor.close()
     assert site.ledger.experiment(experiment).reason == "wrong bottle (scientist)"
-    again = client.post(f"{WHERE}/run/abort", json={"reason": "again"})
+    again = client.post(f"{WHERE}/run/abort", json={"reason": "again", **seen})
     assert code(again) == "refused" and "no run in hand" in again.json()["detail"]
 
 
