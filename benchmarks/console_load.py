@@ -346,8 +346,10 @@ class Spare:
         self._client.post(f"{self._where}/moves", json=body).raise_for_status()
 
     def release(self) -> None:
-        """Release the latch."""
-        self._client.post(f"{self._where}/reset-stop", json={"reason": "load test"}).raise_for_status()
+        """Release the latch as it stands now."""
+        seen = self._client.get(self._where).raise_for_status().json()["latch"]["count"]
+        body = {"reason": "load test", "count": seen}
+        self._client.post(f"{self._where}/reset-stop", json=body).raise_for_status()
 
 
 def quantile(values: list[float], share: float) -> float | None:

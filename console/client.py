@@ -287,9 +287,15 @@ class Client:
         """Pause a campaign once the present step is done; whether a process drives it."""
         return self._change(f"/campaigns/{_name(campaign_id)}/stop-after-step", Asking).is_driven
 
-    def reset_stop(self, instrument: str, reason: str) -> None:
-        """Release the latch of Stop All."""
-        self._send(f"/instruments/{_name(instrument)}/reset-stop", {"reason": reason}, is_taken_once=True)
+    def reset_stop(self, instrument: str, reason: str, count: int | None = None) -> None:
+        """Release the latch of Stop All.
+
+        `count` is that of the latch that was looked at (`instrument(name).latch.count`): a later stop is not reset.
+        Without it the latch is looked at now, so that only a stop that comes in between is kept.
+        """
+        seen = self.instrument(instrument).latch.count if count is None else count
+        body = {"reason": reason, "count": seen}
+        self._send(f"/instruments/{_name(instrument)}/reset-stop", body, is_taken_once=True)
 
     def verify(self) -> VerificationOut:
         """Have the record verified; `verification` says how that stands."""

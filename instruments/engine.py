@@ -32,7 +32,7 @@ from athanor.instruments.profile import Profile
 from athanor.instruments.safeguards import Safeguards
 from athanor.instruments.sentry import Sentry
 from athanor.instruments.spool import Ending, SpoolFailed, outcome_of
-from athanor.instruments.words import LOST, Refused
+from athanor.instruments.words import LOST, Refused, Seen
 
 log = logging.getLogger(__name__)
 
@@ -171,11 +171,32 @@ class Engine:
                 self._hand = None
             hand.over.set()
 
-    def abort(self, reason: str) -> bool:
-        """End the run or the motion in hand, and what is being prepared; whether there was one."""
+    def check_seen(self, seen: Seen | None) -> None:
+        """Raises `Refused` when something else is in hand than somebody has seen; None is whatever there is."""
+        if seen is not None:
+            with self._guard:
+                self._check_seen(seen)
+
+    def _check_seen(self, seen: Seen | None) -> None:
+        job, hand = self._job, self._hand
+        if seen is None:
+            return
+        if job is not None and job.context.experiment != seen.experiment:
+            raise Refused("run.changed", f"since you looked this has changed: {job.context.experiment} is being run")
+        if hand is not None and seen.experiment is not None:
+            raise Refused("run.changed", f"since you looked this has changed: {hand.axis} is being moved by hand")
+
+    def abort(self, reason: str, seen: Seen | None = None) -> bool:
+        """End the run or the motion in hand, and what is being prepared; whether there was one.
+
+        `seen`: only what somebody has seen in hand; raises `Refused` when it is something else.
+        """
         with self._guard:
-            self._aborts += 1
+            self._check_seen(seen)
             job, hand = self._job, self._hand
+            if seen is not None and seen.experiment is not None and job is None:
+                return False  # it is over: what is being prepared is another one
+            self._aborts += 1
             if hand is not None:
                 hand.ends = hand.ends or reason
                 asyncio.run_coroutine_threadsafe(by_hand.stop(self._axes[hand.axis]), self.RE.loop)
@@ -199,9 +220,13 @@ class Engine:
             self.abort(f"{LOST}{cause}")
         return job
 
-    def pause(self) -> None:
-        """Pause the run in hand: a motion is halted, a reading finished first. Raises `Refused` when there is none."""
+    def pause(self, seen: Seen | None = None) -> None:
+        """Pause the run in hand: a motion is halted, a reading finished first.
+
+        Raises `Refused` when there is none, or when it is another than somebody has `seen`.
+        """
         with self._guard:
+            self._check_seen(seen)
             job = self._job
             if job is None or job.ends is not None:
                 raise Refused("run.none", "nothing is running that could be paused")

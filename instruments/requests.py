@@ -1,7 +1,8 @@
 """What a worker answers on its socket, in threads that never wait for the RunEngine, the ledger or a device.
 
-Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [by] [latch]`, `pause [by]`,
-`resume [by]`, `move body signature`, `signals`, `park`, `shutdown`.
+Verbs: `hello [campaign]`, `status`, `dispatch intent epoch`, `abort [reason] [by] [latch] [seen]`, `pause [by] [seen]`,
+`resume [by] [seen]`, `move body signature`, `signals`, `park`, `shutdown`. `seen` is the experiment that whoever asks
+saw in hand, null an axis moved by hand: with something else in hand nothing is done. A stop that latches asks nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from athanor.instruments.wire import Connection, Message, refusal
-from athanor.instruments.words import Refused
+from athanor.instruments.words import Refused, Seen
 
 if TYPE_CHECKING:
     from athanor.instruments.engine import Engine
@@ -115,26 +116,33 @@ class Requests:
         if latched:
             # In memory at once, so that nothing moves again even if the disk takes nothing; the file by who asked.
             worker.latch.hold(reason, str(message.get("by") or "Stop All"))
-        elif message.get("by") is not None:
+        seen = None if latched else _seen(message)
+        if worker.engine is not None:
+            worker.engine.check_seen(seen)
+        if not latched and message.get("by") is not None:
             worker.tell("run_abort_asked", by=str(message["by"]), reason=reason)
-        running = worker.engine is not None and worker.engine.abort(reason)
+        running = worker.engine is not None and worker.engine.abort(reason, seen)
         return {"running": running, "latched": latched, **worker.facts()}
 
     def _pause(self, _: Connection, message: Message) -> Message:
         engine = self._ready()
+        seen = _seen(message)
+        engine.check_seen(seen)
         self._worker.asked_by = _name(message)
-        engine.pause()
+        engine.pause(seen)
         return self._worker.facts()
 
     def _resume(self, _: Connection, message: Message) -> Message:
         worker, engine = self._worker, self._ready()
         if worker.latched() is not None:
             raise Refused("latch.engaged", "Stop All is latched: a person must reset it with a reason")
+        seen = _seen(message)
+        engine.check_seen(seen)
         if engine.state == "paused":
             self._refuse_if_taken_over()
             worker.tell("run_resumed", by=_name(message))
             engine.resume()
-        elif worker.is_parked:
+        elif worker.is_parked and (seen is None or seen.experiment is None):
             worker.is_parked = False
             worker.set_state(engine.state)
         else:
@@ -283,6 +291,13 @@ def intent_and_epoch(message: Message) -> tuple[str, int]:
     if not isinstance(intent, str) or not isinstance(epoch, int) or isinstance(epoch, bool):
         raise Refused("request.malformed", "dispatch needs an intent's id and an epoch")
     return intent, epoch
+
+
+def _seen(message: Message) -> Seen | None:
+    """What whoever asks saw in hand; None from who takes whatever there is."""
+    if "seen" not in message:
+        return None
+    return Seen(None if message["seen"] is None else str(message["seen"]))
 
 
 def _name(message: Message) -> str | None:

@@ -90,11 +90,14 @@ class TakeOver:
 
     def read(self, now: datetime | None = None) -> Standing:
         """Who has the instrument in hand now."""
+        return self._read(self._public, now)
+
+    def _read(self, public: PublicKey | None, now: datetime | None = None) -> Standing:
         try:
             with self.path.open("rb") as file:
                 fields = json.loads(file.read(LARGEST))
             order = Order(str(fields["body"]), str(fields["signature"]))
-            terms = terms_of(order) if self._public is None else check(order, self._public)
+            terms = terms_of(order) if public is None else check(order, public)
         except FileNotFoundError:
             return self._trouble("was removed") if self.marker.exists() else Standing()
         except OSError as error:
@@ -147,12 +150,26 @@ class TakeOver:
             self._write(order(standing.tenure.nonce))
             return standing.tenure
 
-    def release(self, order: Callable[[Tenure | None], Order]) -> Standing:
-        """End whatever tenure there is, also one that cannot be read; what there was. Raises `OSError`."""
+    def release(self, order: Callable[[Tenure | None], Order], seen: str | None) -> Standing:
+        """End the tenure that somebody has looked at, also one that cannot be read; what there was.
+
+        `seen` is its nonce, None where nobody could tell who has it: who has taken the instrument over since, or
+        renewed that, keeps it.
+
+        Raises:
+            TakenOver: it is another tenure than the one that was looked at, or it was renewed.
+            OSError: the disk does not take it.
+        """
         with self._locked():
             standing = self.read()
-            if standing.refusal is not None:
-                self._write(order(standing.tenure))
+            if standing.refusal is None:
+                return standing
+            # What is not the gate's may have been looked at by somebody who cannot tell, and so names a tenure.
+            believed = self._read(None).tenure
+            if seen not in [tenure.nonce if tenure is not None else None for tenure in (standing.tenure, believed)]:
+                now = standing.trouble or str(standing.tenure)
+                raise TakenOver(f"this has changed since you looked: {now}", "Look again: it was not released.")
+            self._write(order(standing.tenure))
             return standing
 
     def _trouble(self, what: str) -> Standing:

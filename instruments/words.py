@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 LOST = "instrument lost: "
 """How the reason of a run begins whose hardware went away: its outcome is unknown."""
@@ -78,3 +79,10 @@ class Tally:
         with self._guard:
             fresh, self._fresh = self._fresh, {}
         return dict(sorted(fresh.items()))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody saw an instrument have in hand before asking: this experiment, or an axis moved by hand (None)."""
+
+    experiment: str | None

@@ -18,6 +18,7 @@ from athanor.console.commands import moving, runs
 from athanor.console.commands.instruments import InstrumentCommands, set_writes
 from athanor.console.gauges import Known
 from athanor.instruments.takeover import TakeOver
+from athanor.instruments.words import Seen
 from athanor.memory.places import InstrumentPlace
 from athanor.memory.records import Value
 
@@ -105,9 +106,10 @@ class WritesOut(BaseModel):
 
 
 class TenureOut(BaseModel):
-    """Who has an instrument in hand."""
+    """Who has an instrument in hand. `nonce` tells this tenure from any other, also from its own renewal."""
 
     holder: str
+    nonce: str
     since: datetime
     until: datetime
     reason: str
@@ -260,6 +262,12 @@ class Because(Asked):
     reason: Reason
 
 
+class ReleaseAsked(Because):
+    """An emergency release. `seen` is the `nonce` of the tenure that was looked at, null where nobody could tell."""
+
+    seen: Annotated[str | None, Field(max_length=100)]
+
+
 class HandedBack(BaseModel):
     """What was handed back; `waiting` are campaigns that paused meanwhile and go on when somebody resumes them."""
 
@@ -326,6 +334,16 @@ class MoveOut(BaseModel):
     after: Value | None
     problem: Problem | None
     attend_s: float
+
+
+class RunSeen(Asked):
+    """Which experiment was seen in hand; null for an axis moved by hand. Another one is left alone (`run.changed`)."""
+
+    experiment: Annotated[str | None, Field(max_length=200)]
+
+
+class AbortAsked(Because, RunSeen):
+    """As `RunSeen`, and why."""
 
 
 class SteeredOut(BaseModel):
@@ -487,10 +505,13 @@ def hand_back(instrument: str, request: Request) -> HandedBack:
 
 
 @door.on("POST", "/instruments/{instrument}/release", "instrument.release")
-def release(instrument: str, asked: Because, request: Request) -> ReleasedOut:
-    """End somebody else's take-over, whose holder is gone. An axis on its way by hand is stopped."""
+def release(instrument: str, asked: ReleaseAsked, request: Request) -> ReleasedOut:
+    """End somebody else's take-over, whose holder is gone. An axis on its way by hand is stopped.
+
+    Who has taken it over since, or renewed it, keeps it.
+    """
     place, commands = _by_hand(instrument, request)
-    found = commands.release(place, asked.reason)
+    found = commands.release(place, asked.reason, asked.seen)
     tenure = found.was.tenure
     return ReleasedOut(was=None if tenure is None else tenure.holder, stopped=found.stopped)
 
@@ -564,24 +585,24 @@ def one_move(instrument: str, move_id: str, request: Request) -> MoveOut:
 
 
 @door.on("POST", "/instruments/{instrument}/run/pause", "run.steer")
-def pause_run(instrument: str, request: Request) -> SteeredOut:
+def pause_run(instrument: str, asked: RunSeen, request: Request) -> SteeredOut:
     """Pause the run in hand: a motion is halted at once, a reading is finished and kept first."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.pause(place, login))
+    return _steered(place, runs.pause(place, login, Seen(asked.experiment)))
 
 
 @door.on("POST", "/instruments/{instrument}/run/resume", "run.steer")
-def resume_run(instrument: str, request: Request) -> SteeredOut:
+def resume_run(instrument: str, asked: RunSeen, request: Request) -> SteeredOut:
     """Go on with the paused run: every axis is set again and verified; nothing is measured twice."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.resume(place, login))
+    return _steered(place, runs.resume(place, login, Seen(asked.experiment)))
 
 
 @door.on("POST", "/instruments/{instrument}/run/abort", "run.steer")
-def abort_run(instrument: str, asked: Because, request: Request) -> SteeredOut:
+def abort_run(instrument: str, asked: AbortAsked, request: Request) -> SteeredOut:
     """End the run in hand as aborted, or the motion by hand, and stop its axes. Nothing latches."""
     place, login = desk_of(request).place(instrument), caller_of(request).person.login
-    return _steered(place, runs.abort(place, asked.reason, login))
+    return _steered(place, runs.abort(place, asked.reason, login, Seen(asked.experiment)))
 
 
 # -- what these share --------------------------------------------------------------------------------------------------
@@ -603,7 +624,9 @@ def _by_hand(instrument: str, request: Request) -> tuple[InstrumentPlace, Instru
 
 
 def _tenure(tenure: Any) -> TenureOut:
-    return TenureOut(holder=tenure.holder, since=tenure.since, until=tenure.until, reason=tenure.reason)
+    return TenureOut(
+        holder=tenure.holder, nonce=tenure.nonce, since=tenure.since, until=tenure.until, reason=tenure.reason
+    )
 
 
 def _run(view: standing.View) -> RunOut | None:

@@ -83,7 +83,7 @@ class Reset(Asked):
     """Why it is safe to go on. `count` is that of the latch that was looked at: a later stop is not reset unseen."""
 
     reason: Reason
-    count: int | None = None
+    count: int
 
 
 class Health(BaseModel):

@@ -76,7 +76,8 @@ def hand_back(
 
 
 def _release(place: InstrumentPlace, commands: InstrumentCommands, reason: str, json: bool) -> None:
-    released = commands.release(place, reason)
+    seen = commands.hands(place)[0].read().tenure
+    released = commands.release(place, reason, None if seen is None else seen.nonce)
     tenure = released.was.tenure
     whose = f"from {tenure.holder}" if tenure is not None else "though nobody can tell who had it"
     said = f"[good]✓[/] [name]{place.name}[/] was released, {whose}."

@@ -243,7 +243,7 @@ class Commands:
             )
         return int(state.count)
 
-    def reset_stop(self, place: InstrumentPlace, reason: str, seen: int | None = None) -> LatchState:
+    def reset_stop(self, place: InstrumentPlace, reason: str, seen: int) -> LatchState:
         """Release the latch of Stop All. `seen` is the count of the latch that the person looked at.
 
         Raises:
@@ -257,7 +257,7 @@ class Commands:
         if not now.engaged:
             since = f" any more: {now.by} reset it ({now.reason})" if now.by and now.reason else ""
             raise Refused(f"{place.name} is not latched{since}", "Nothing to reset.")
-        if seen is not None and now.count != seen:
+        if now.count != seen:
             said = f"{now.by or 'somebody'} has stopped {place.name} again since you looked: {now.reason}"
             raise Refused(said, "Look again, then reset it if it is safe.")
         latch.reset(reason, self.person)

@@ -96,11 +96,14 @@ class InstrumentCommands:
             raise Refused(f"{place.name} is being moved by hand", "Wait until it has arrived, or stop it.")
         return it.hand_back(self.person, lambda nonce: orders.hand_back(place.name, nonce))
 
-    def release(self, place: InstrumentPlace, reason: str) -> Released:
+    def release(self, place: InstrumentPlace, reason: str, seen: str | None) -> Released:
         """End somebody else's tenure, or one that cannot be read; whoever moves an axis by hand has lost it.
+
+        `seen` is the nonce of the tenure that the person looked at; None where nobody could tell who has it.
 
         Raises:
             Refused: nobody has it in hand.
+            TakenOver: it is another tenure than that.
             GateError: no reason.
         """
         it, orders = self.hands(place)
@@ -109,7 +112,7 @@ class InstrumentCommands:
             nonce, holder = (tenure.nonce, tenure.holder) if tenure is not None else (None, None)
             return orders.release(place.name, nonce, holder, reason)
 
-        was = it.release(order)
+        was = it.release(order, seen)
         if was.refusal is None:
             raise Refused(f"Nobody has {place.name} in hand", "Nothing to release.")
         stopped = state_of(place) == "moving"

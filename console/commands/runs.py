@@ -12,6 +12,7 @@ from athanor.console.commands.refused import Refused
 
 if TYPE_CHECKING:
     from athanor.instruments.wire import Client
+    from athanor.instruments.words import Seen
     from athanor.memory.places import InstrumentPlace
 
 PATIENCE_S = 5.0
@@ -36,10 +37,13 @@ class Steered:
     state: str
 
 
-def pause(place: InstrumentPlace, person: str) -> Steered:
-    """Pause the run in hand: a motion is halted at once, a reading is finished and kept first. Raises `Refused`."""
+def pause(place: InstrumentPlace, person: str, seen: Seen | None = None) -> Steered:
+    """Pause the run in hand: a motion is halted at once, a reading is finished and kept first.
+
+    `seen` is what the person saw in hand; None takes whatever there is. Raises `Refused`, also when it is another.
+    """
     with worker_of(place) as client:
-        facts = client.call("pause", by=person)
+        facts = client.call("pause", by=person, **_only(seen))
         experiment = facts["experiment"]
         facts = await_state(client, lambda now: now["state"] == "paused" or now["experiment"] != experiment)
     if facts["state"] == "paused":
@@ -47,31 +51,42 @@ def pause(place: InstrumentPlace, person: str) -> Steered:
     return Steered("ended" if facts["experiment"] != experiment else "coming", experiment, str(facts["state"]))
 
 
-def resume(place: InstrumentPlace, person: str) -> Steered:
-    """Go on with the paused run: every axis is set again and verified, nothing is measured twice. Raises `Refused`."""
+def resume(place: InstrumentPlace, person: str, seen: Seen | None = None) -> Steered:
+    """Go on with the paused run: every axis is set again and verified, nothing is measured twice.
+
+    `seen` as for `pause`. Raises `Refused`.
+    """
     with worker_of(place) as client:
-        facts = client.call("resume", by=person)
+        facts = client.call("resume", by=person, **_only(seen))
         facts = await_state(client, lambda now: now["state"] != "paused")
     return Steered("done" if facts["state"] != "paused" else "coming", facts["experiment"], str(facts["state"]))
 
 
-def abort(place: InstrumentPlace, reason: str, person: str) -> Steered:
+def abort(place: InstrumentPlace, reason: str, person: str, seen: Seen | None = None) -> Steered:
     """End the run in hand as `aborted`, or the motion by hand, and stop its axes; nothing latches.
 
+    `seen` as for `pause`.
+
     Raises:
-        Refused: nothing is in hand, there is no worker, or it hangs.
+        Refused: nothing is in hand, or something else than was seen, there is no worker, or it hangs.
     """
     with worker_of(place) as client:
-        experiment = client.call("status")["experiment"]
-        facts = client.call("abort", reason=f"{reason.strip()} ({person})", by=person)
+        experiment = client.call("status")["experiment"] if seen is None else seen.experiment
+        facts = client.call("abort", reason=f"{reason.strip()} ({person})", by=person, **_only(seen))
         if not facts["running"]:
-            raise Refused(f"{place.name} has no run in hand", "Nothing was done.")
+            over = f": {experiment} is over" if seen is not None and experiment is not None else ""
+            raise Refused(f"{place.name} has no run in hand{over}", "Nothing was done.")
 
         def is_over(now: dict[str, Any]) -> bool:
             return bool(now["state"] != "moving" if experiment is None else now["experiment"] != experiment)
 
         facts = await_state(client, is_over)
     return Steered("done" if is_over(facts) else "coming", experiment, str(facts["state"]))
+
+
+def _only(seen: Seen | None) -> dict[str, Any]:
+    """What tells the worker to look once more, where nothing can come in between."""
+    return {} if seen is None else {"seen": seen.experiment}
 
 
 # -- the line to the worker --------------------------------------------------------------------------------------------
@@ -92,7 +107,8 @@ def worker_of(place: InstrumentPlace) -> Iterator[Client]:
     try:
         yield client
     except Declined as error:
-        raise Refused(f"{place.name} refused: {error}", None) from error
+        remedy = "Look again: nothing was done." if error.code == "run.changed" else None
+        raise Refused(f"{place.name} refused: {error}", remedy) from error
     except WorkerLost as error:
         raise Refused(f"The worker of {place.name} was lost: {error}", "Look at the instrument.") from error
     finally:

@@ -93,7 +93,8 @@ function Instrument({ data, card, live, where, me, reload }) {
   const [motion, setMotion] = useState(null);
   const close = () => { setDialog(null); reload(); };
   const can = (scope) => (may(me, scope, data.simulated) ? null : REFUSALS[scope]);
-  const shared = { data, where, me, can, open: setDialog, reload };
+  // A dialog keeps what was looked at when it opened: what it says and does never turns into something else under the hands.
+  const shared = { data, where, me, can, open: (asked) => setDialog({ ...asked, data }), reload };
   const title = card.data && card.data.title;
   return html`<div class="head"><h1>${data.name}</h1><span><${Free} latch=${data.latch} holder=${data.takeover && data.takeover.holder} isLeft=${data.in_doubt.length + data.unattended.length > 0} /> <${Kind} simulated=${data.simulated} /></span></div>
     ${title && html`<p class="quiet">${title}</p>`}
@@ -105,7 +106,7 @@ function Instrument({ data, card, live, where, me, reload }) {
     <${Interlocks} live=${live} card=${card} />
     <${Booked} data=${data} />
     <${Card} card=${card} />
-    ${dialog && html`<${DIALOGS[dialog.what]} ...${shared} ...${dialog} card=${card.data} onClose=${close} onMotion=${(made) => { setMotion(made); close(); }} />`}`;
+    ${dialog && html`<${DIALOGS[dialog.what]} ...${shared} ...${dialog} now=${data} changed=${changeSince(dialog, data)} card=${card.data} onClose=${close} onMotion=${(made) => { setMotion(made); close(); }} />`}`;
 }
 
 const REFUSALS = {
@@ -140,8 +141,8 @@ function Now({ data, where, can, open, reload, motion }) {
   const worker = data.worker;
   const [tone, sign, said] = worker.state ? WORKER[worker.state] || ["quiet", "·", worker.state] : ["quiet", "–", "not connected"];
   const steer = can("run.steer");
-  const pause = useAction(async () => { const found = await post(`${where}/run/pause`); reload(); return found; });
-  const resume = useAction(async () => { const found = await post(`${where}/run/resume`); reload(); return found; });
+  const pause = useAction(async () => { const found = await post(`${where}/run/pause`, { experiment: worker.experiment }); reload(); return found; });
+  const resume = useAction(async () => { const found = await post(`${where}/run/resume`, { experiment: worker.experiment }); reload(); return found; });
   const connect = useAction(async () => { const found = await post(`${where}/connect`); reload(); return found; });
   const hasRun = Boolean(worker.experiment);
   return html`<section class="panel" aria-labelledby="now"><div class="head"><h2 id="now">Now</h2><${State} tone=${tone} sign=${sign}>${said}<//></div>
@@ -202,16 +203,36 @@ function Why({ value, onInput, hint, label = "Why" }) {
   return html`<${Field} label=${label} value=${value} onInput=${onInput} rows="2" hint=${hint} />`;
 }
 
-const Confirm = ({ isReady, children, kind = "primary", action, onClose }) => html`<div class="row"><button type="submit" class=${kind} aria-disabled=${isReady ? undefined : "true"} aria-busy=${action.isBusy ? "true" : undefined}>${children}</button><button type="button" onClick=${onClose}>Cancel</button></div><${Outcome} action=${action} />`;
+const heldNow = (data) => (data.takeover_trouble ? "nobody can tell who has it in hand now" : data.takeover ? `${data.takeover.holder} has it in hand now: ${data.takeover.reason}` : "nobody has it in hand now");
+const tenure = { of: (data) => [data.takeover ? data.takeover.nonce : null, Boolean(data.takeover_trouble)], now: heldNow };
+const runsNow = (data) => (data.worker.experiment ? `${data.worker.experiment} is being run now` : data.worker.state === "moving" ? "an axis is being moved by hand now" : "it has nothing in hand now");
+
+/** What each dialog stands on, and how to say what there is instead. */
+const STANDS_ON = {
+  take: tenure, back: tenure, release: tenure,
+  writes: { of: (data) => [data.writes.on, data.writes.at], now: ({ writes }) => (writes.on ? "writes are on now" : `${writes.by || "somebody"} has turned writes off: ${writes.reason || "no reason given"}`) },
+  reset: { of: (data) => [data.latch.engaged, data.latch.count], now: ({ latch }) => (latch.engaged ? `${latch.by || "somebody"} has stopped it again: ${latch.reason || "no reason given"}` : "it is not latched any more") },
+  abort: { of: (data) => [data.worker.experiment, !data.worker.experiment && data.worker.state === "moving"], now: runsNow },
+};
+
+/** What is otherwise than when the dialog was opened; null while nothing is that it stands on. */
+function changeSince(dialog, data) {
+  const it = STANDS_ON[dialog.what];
+  return it && JSON.stringify(it.of(dialog.data)) !== JSON.stringify(it.of(data)) ? it.now(data) : null;
+}
+
+const Confirm = ({ isReady, changed, children, kind = "primary", action, onClose }) => html`${changed && !action.isBusy && html`<p class="trouble" role="alert"><strong>✕ This changed since you looked:</strong> ${changed}. Nothing was done: close this and look again.</p>`}
+  <div class="row"><button type="submit" class=${kind} aria-disabled=${isReady && !changed ? undefined : "true"} aria-busy=${action.isBusy ? "true" : undefined}>${children}</button><button type="button" onClick=${onClose}>Cancel</button></div><${Outcome} action=${action} />`;
 
 const TIMES = [["1800", "30 minutes"], ["3600", "1 hour"], ["7200", "2 hours"], ["28800", "8 hours"], ["86400", "1 day"]];
 
-function Take({ data, me, where, onClose }) {
+function Take({ data, now, changed: isOther, me, where, onClose }) {
   const isMine = data.takeover && data.takeover.holder === me.person.login;
   const [reason, setReason] = useState(isMine ? data.takeover.reason : ""), [seconds, setSeconds] = useState("3600"), [abort, setAbort] = useState(false);
   const take = useAction(async () => { const made = await post(`${where}/take-over`, { reason, for_s: Number(seconds), abort }); if (!made.running) onClose(); return made; });
-  const isReady = reason.trim() && !take.done;
   const run = data.worker.experiment;
+  const changed = isOther || (abort && now.worker.experiment !== run ? runsNow(now) : null);
+  const isReady = reason.trim() && !take.done && !changed;
   return html`<${Dialog} title=${`${isMine ? "Renew your hold on" : "Take over"} ${data.name}`} onClose=${onClose} onSubmit=${() => isReady && take.run()}>
     <p>From now on nothing is started on it for any campaign, until you hand it back or the time is over. Campaigns that want to, pause.</p>
     <${Why} value=${reason} onInput=${setReason} hint="Campaigns that wait, and colleagues, read it." />
@@ -219,24 +240,24 @@ function Take({ data, me, where, onClose }) {
     ${run && html`<p><strong>${run} is being run.</strong> It goes on to its end, unless you abort it; wait for that before you touch anything.</p>
       <${Field} label=${`Abort ${run} now`} type="checkbox" value=${abort} onInput=${setAbort} />`}
     ${take.done ? html`<p role="status"><strong>It is yours, but ${take.done.running} is still being run.</strong> Wait until it has ended.</p><div class="row"><button type="button" class="primary" onClick=${onClose}>I wait</button></div>`
-      : html`<${Confirm} isReady=${isReady} action=${take} onClose=${onClose}>☞ ${isMine ? "Renew" : "Take over"}<//>`}<//>`;
+      : html`<${Confirm} isReady=${isReady} changed=${changed} action=${take} onClose=${onClose}>☞ ${isMine ? "Renew" : "Take over"}<//>`}<//>`;
 }
 
-function Back({ data, where, onClose }) {
+function Back({ data, changed, where, onClose }) {
   const back = useAction(async () => { const found = await post(`${where}/hand-back`); if (!found.waiting.length) onClose(); return found; });
-  return html`<${Dialog} title=${`Hand ${data.name} back`} onClose=${onClose} onSubmit=${() => !back.done && back.run()}>
+  return html`<${Dialog} title=${`Hand ${data.name} back`} onClose=${onClose} onSubmit=${() => !back.done && !changed && back.run()}>
     ${back.done ? html`<p role="status">✓ It is handed back. These campaigns paused meanwhile, and go on when somebody resumes them:</p><ul>${back.done.waiting.map((id) => html`<li><${To} to=${`/campaigns/${encodeURIComponent(id)}`}>${id}<//></li>`)}</ul><div class="row"><button type="button" class="primary" onClick=${onClose}>Close</button></div>`
-      : html`<p>Campaigns may run on it again. Those that paused meanwhile do not go on by themselves: you know whether everything is as it was.</p><${Confirm} isReady=${true} action=${back} onClose=${onClose}>Hand back<//>`}<//>`;
+      : html`<p>Campaigns may run on it again. Those that paused meanwhile do not go on by themselves: you know whether everything is as it was.</p><${Confirm} isReady=${true} changed=${changed} action=${back} onClose=${onClose}>Hand back<//>`}<//>`;
 }
 
-function Because({ title, text, button, path, kind = "danger", body = {}, hint, onClose, where }) {
+function Because({ title, text, button, path, kind = "danger", body = {}, hint, changed, onClose, where }) {
   const [reason, setReason] = useState("");
   const act = useAction(async () => { const found = await post(`${where}${path}`, { reason, ...body }); onClose(); return found; });
-  return html`<${Dialog} title=${title} onClose=${onClose} onSubmit=${() => reason.trim() && act.run()}>
-    ${text}<${Why} value=${reason} onInput=${setReason} hint=${hint} /><${Confirm} isReady=${reason.trim()} kind=${kind} action=${act} onClose=${onClose}>${button}<//><//>`;
+  return html`<${Dialog} title=${title} onClose=${onClose} onSubmit=${() => reason.trim() && !changed && act.run()}>
+    ${text}<${Why} value=${reason} onInput=${setReason} hint=${hint} /><${Confirm} isReady=${reason.trim()} changed=${changed} kind=${kind} action=${act} onClose=${onClose}>${button}<//><//>`;
 }
 
-const Release = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Release ${data.name}`} path="/release" button="Release it" hint="It is kept in the record, with your name."
+const Release = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Release ${data.name}`} path="/release" body=${{ seen: data.takeover ? data.takeover.nonce : null }} button="Release it" hint="It is kept in the record, with your name."
   text=${html`<p>${data.takeover ? html`<strong>${data.takeover.holder}</strong> has it in hand: ${data.takeover.reason}. Ask them first.` : "Nobody can tell who has it in hand. Look at the instrument first."} An axis that is being moved by hand is halted.</p>`} />`;
 
 function Writes({ data, ...rest }) {
@@ -248,7 +269,7 @@ function Writes({ data, ...rest }) {
 const Reset = ({ data, ...rest }) => html`<${Because} ...${rest} title=${`Reset Stop All on ${data.name}`} path="/reset-stop" body=${{ count: data.latch.count }} kind="primary" button="Reset" hint="Why it is safe to go on; it is kept in the record."
   text=${html`<p>It was stopped by ${data.latch.by || "somebody"}: ${data.latch.reason || "no reason given"}. After this it may move again. Approvals from before the stop stay void.</p>`} />`;
 
-const Abort = ({ data, ...rest }) => html`<${Because} ...${rest} title=${data.worker.experiment ? `Abort ${data.worker.experiment}` : `Halt ${data.name}`} path="/run/abort" button=${data.worker.experiment ? "Abort the run" : "Halt the axis"}
+const Abort = ({ data, ...rest }) => html`<${Because} ...${rest} title=${data.worker.experiment ? `Abort ${data.worker.experiment}` : `Halt ${data.name}`} path="/run/abort" body=${{ experiment: data.worker.experiment }} button=${data.worker.experiment ? "Abort the run" : "Halt the axis"}
   text=${html`<p>${data.worker.experiment ? "The run ends as aborted and its axes are stopped. Nothing latches: its campaign goes on with the next experiment. Pause the campaign first if it is not to." : "The axis that is moved by hand is stopped where it is."}</p>`} />`;
 
 /** First what is to be, then exactly what will happen, then the order. */
@@ -292,7 +313,7 @@ function MotionPanel({ first, where, can, live, onClose }) {
     const clock = setInterval(look, LOOK_MS);
     return () => { isGone = true; clearInterval(clock); };
   }, [motion.id, isOver]);
-  const halt = useAction(() => post(`${where}/run/abort`, { reason: "halted from the page" }));
+  const halt = useAction(() => post(`${where}/run/abort`, { reason: "halted from the page", experiment: null }));
   const here = live.data && live.data.axes.find((one) => one.name === motion.axis);
   const tone = motion.state === "arrived" ? "good" : isOver ? "bad" : "live";
   return html`<section class="panel ${isOver ? (tone === "bad" ? "bad" : "") : "ask"}" aria-labelledby="motion" tabindex="-1" ref=${box}><div class="head"><h2 id="motion">Moving ${motion.axis} by hand</h2><${State} tone=${tone} sign=${tone === "good" ? "✓" : isOver ? "✕" : "↔"}>${motion.state}<//></div>

@@ -127,6 +127,9 @@ def test_reading_deciding_and_steering(lab: Lab) -> None:
     assert instrument == client.instrument("snar-flow") and not instrument.latch.engaged
     stopped = client.stop_all("test")
     assert not stopped.confirmed and Latch(lab.place).read().engaged
+    with pytest.raises(Conflict, match="stopped snar-flow again"):
+        client.reset_stop("snar-flow", "it was a test", Latch(lab.place).read().count - 2)
+    assert client.instrument("snar-flow").latch.engaged
     client.reset_stop("snar-flow", "it was a test")
     assert not client.instrument("snar-flow").latch.engaged
     assert [row.kind for row in client.audit(kind="decision", limit=2)] == ["decision"] * 3

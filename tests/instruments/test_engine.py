@@ -15,7 +15,7 @@ from athanor.instruments.engine import Engine, Job
 from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
 from athanor.instruments.profile import AxisSpec, DetectorSpec, OutcomeSpec, Profile
 from athanor.instruments.spool import Backlog, Ending, Header, RunSpool
-from athanor.instruments.words import Refused
+from athanor.instruments.words import Refused, Seen
 
 PROFILE = Profile(
     name="reactor",
@@ -163,6 +163,20 @@ def test_abort_while_moving(stand: Stand) -> None:
     assert stand.engine.abort("enough")
     assert stand.end(job) == Ending("aborted", "enough")
     assert stand.documents == ["start", "stop"]
+
+
+def test_another_run_than_was_seen_is_left_alone(stand: Stand) -> None:
+    aborts = stand.engine.count_aborts()
+    assert not stand.engine.abort("enough", Seen("camp.0"))
+    assert stand.engine.count_aborts() == aborts, "what is being prepared is not the one that was seen"
+    job = moving(stand)
+    for seen in (Seen("camp.0"), Seen(None)):
+        for ask in (stand.engine.check_seen, stand.engine.pause, lambda it: stand.engine.abort("enough", it)):
+            with pytest.raises(Refused, match=r"run\.changed: .* camp\.1 is being run"):
+                ask(seen)
+    assert job.ends is None and not job.wants_pause and stand.engine.count_aborts() == aborts
+    assert stand.engine.abort("enough", Seen("camp.1"))
+    assert stand.end(job) == Ending("aborted", "enough")
 
 
 def test_an_abort_during_the_run_engines_own_cleaning_up_leaves_it_usable(stand: Stand) -> None:

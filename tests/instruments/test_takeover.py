@@ -40,11 +40,12 @@ class Desk:
     def hand_back(self, person: str) -> None:
         self.it.hand_back(person, lambda nonce: self.orders(person).hand_back("reactor", nonce))
 
-    def release(self, person: str, reason: str = "she has gone home") -> None:
+    def release(self, person: str, seen: str | None, reason: str = "she has gone home") -> None:
         self.it.release(
             lambda tenure: self.orders(person).release(
                 "reactor", tenure and tenure.nonce, tenure and tenure.holder, reason
-            )
+            ),
+            seen,
         )
 
 
@@ -93,13 +94,49 @@ def test_it_ends_by_itself(desk: Desk) -> None:
 
 def test_emergency_release_names_who_and_why(desk: Desk) -> None:
     nonce = desk.take("ada")
-    desk.release("grace")
+    desk.release("grace", nonce)
     assert desk.it.read().refusal is None
     [event] = desk.ledger.events(kinds=("release_ordered",))
     assert (event.body["by"], event.body["holder"], event.body["tenure"]) == ("grace", "ada", nonce)
     assert event.body["reason"] == "she has gone home"
-    desk.release("grace")
+    desk.release("grace", nonce)
     assert len(desk.ledger.events(kinds=("release_ordered",))) == 1, "there was nothing to release any more"
+
+
+def test_only_the_tenure_that_was_looked_at_is_released(desk: Desk) -> None:
+    first = desk.take("ada")
+    desk.hand_back("ada")
+    second = desk.take("eve", reason="a leak")
+    for seen in (first, None):
+        with pytest.raises(TakenOver, match=r"since you looked: eve has it in hand until .* \(a leak\)"):
+            desk.release("grace", seen)
+    third = desk.take("eve")
+    with pytest.raises(TakenOver, match="eve has it"):
+        desk.release("grace", second)  # renewed: she is there
+    assert desk.it.read().tenure is not None and not desk.ledger.events(kinds=("release_ordered",))
+    desk.release("grace", third)
+    assert desk.it.read().refusal is None
+
+
+def test_what_was_read_and_cannot_be_any_more_is_not_released_unseen(desk: Desk) -> None:
+    nonce = desk.take("ada")
+    desk.it.path.write_text("{")
+    with pytest.raises(TakenOver, match=r"since you looked: .* is corrupt"):
+        desk.release("grace", nonce)
+    desk.release("grace", None)
+    assert desk.it.read().refusal is None
+
+
+@pytest.mark.parametrize("can_tell", [True, False])
+def test_what_is_not_the_gates_is_released_by_who_has_looked(desk: Desk, tmp_path: Path, can_tell: bool) -> None:
+    other = GateKey.load_or_create(tmp_path / "elsewhere")
+    desk.place.directory.mkdir(parents=True)
+    desk.it.path.write_text(json.dumps(Orders(desk.ledger, other, "eve").take_over("reactor", HOUR, "x").as_dict()))
+    assert desk.it.read().trouble is not None
+    believed = TakeOver(desk.place).read().tenure  # as who has not the key sees it
+    assert believed is not None
+    desk.release("grace", None if can_tell else believed.nonce)
+    assert desk.it.read().refusal is None
 
 
 def test_everything_is_in_the_journal_before_it_counts(desk: Desk) -> None:
@@ -134,7 +171,7 @@ def test_what_cannot_be_read_counts_as_taken_over(desk: Desk, spoil: Callable[[P
         desk.take("ada")
     if desk.it.path.is_dir():
         desk.it.path.rmdir()
-    desk.release("grace")
+    desk.release("grace", None)
     assert desk.it.read().refusal is None
 
 

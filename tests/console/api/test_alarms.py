@@ -174,7 +174,8 @@ def test_stop_all_over_http_is_an_alarm_a_moment_later(site: Site) -> None:
     watch.look()
     [one] = client.get("/api/v1/alarms?priority=critical").json()["items"]
     assert (one["subject"], one["detail"], one["simulated"]) == ("snar-flow", "snar-flow: smoke, by operator", True)
-    client.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "steam"})
+    seen = Latch(site.place).read().count
+    client.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "steam", "count": seen})
     watch.look()
     assert state(client, one["id"]) == "returned"
     assert do(client, one["id"], "acknowledge").json()["state"] == "normal"

@@ -181,18 +181,38 @@ def test_one_person_at_a_time_has_it_in_hand(site: Site) -> None:
 
 def test_an_emergency_release_needs_its_right_and_a_reason(site: Site) -> None:
     owner = site.signed_in("owner")
-    assert taken(owner).status_code == 201
+    seen = taken(owner).json()["nonce"]
     developer = site.signed_in("developer")
     assert code(taken(developer)) == "takeover.held", "may on a twin, but somebody has it"
-    assert code(developer.post(f"{WHERE}/release", json={"reason": "gone home"})) == "scope.missing"
+    assert code(developer.post(f"{WHERE}/release", json={"reason": "gone home", "seen": seen})) == "scope.missing"
     operator = site.signed_in("operator")
-    assert code(operator.post(f"{WHERE}/release", json={"reason": " "})) == "decision.invalid"
-    answer = operator.post(f"{WHERE}/release", json={"reason": "gone home"})
+    assert operator.get(f"{WHERE}/standing").json()["takeover"]["nonce"] == seen
+    assert code(operator.post(f"{WHERE}/release", json={"reason": " ", "seen": seen})) == "decision.invalid"
+    assert code(operator.post(f"{WHERE}/release", json={"reason": "gone home"})) == "request.invalid"
+    answer = operator.post(f"{WHERE}/release", json={"reason": "gone home", "seen": seen})
     assert answer.json() == {"was": "owner", "stopped": False}
     assert TakeOver(site.place).read().tenure is None
-    assert code(operator.post(f"{WHERE}/release", json={"reason": "again"})) == "refused"
+    assert code(operator.post(f"{WHERE}/release", json={"reason": "again", "seen": seen})) == "refused"
     [event] = site.told("release_ordered")
     assert (event["by"], event["holder"]) == ("operator", "owner")
+
+
+def test_who_took_it_over_since_somebody_looked_keeps_it(site: Site) -> None:
+    owner, operator, developer = site.signed_in("owner"), site.signed_in("operator"), site.signed_in("developer")
+    seen = taken(owner).json()["nonce"]
+    assert owner.post(f"{WHERE}/hand-back").status_code == 200
+    assert taken(developer, reason="a leak").status_code == 201
+    for old in (seen, None):
+        late = operator.post(f"{WHERE}/release", json={"reason": "gone home", "seen": old})
+        assert (late.status_code, code(late)) == (409, "takeover.held")
+        assert "developer has it in hand" in late.json()["detail"] and "a leak" in late.json()["detail"]
+    tenure = TakeOver(site.place).read().tenure
+    assert tenure is not None and tenure.holder == "developer" and not site.told("release_ordered")
+    TakeOver(site.place).path.write_text("nobody can read this")
+    shown = operator.get(f"{WHERE}/standing").json()
+    assert shown["takeover"] is None and shown["takeover_trouble"]
+    released = operator.post(f"{WHERE}/release", json={"reason": "looked at it", "seen": None})
+    assert released.json() == {"was": None, "stopped": False}
 
 
 def test_the_holder_moves_an_axis_and_sees_where_it_stands(site: Site, there: TestClient) -> None:
@@ -259,6 +279,8 @@ def test_a_motion_that_nobody_watches_is_halted(
     assert shown["state"] == "moving"
     other = site.signed_in("owner")
     assert other.get(f"{WHERE}/moves/{shown['id']}").json()["state"] == "moving"
+    late = other.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle", "experiment": "somebody's.1"})
+    assert code(late) == "run.changed" and "temperature is being moved by hand" in late.json()["detail"]
     assert code(client.post(f"{WHERE}/hand-back")) == "refused", "not while it moves"
     monkeypatch.setattr(moving, "ATTEND_S", -1.0)  # nobody could ask soon enough
     ended = until(lambda: (one := other.get(f"{WHERE}/moves/{shown['id']}").json())["state"] != "moving" and one, 60)
@@ -276,22 +298,30 @@ def test_the_run_in_hand_is_shown_paused_resumed_and_aborted(site: Site, configu
     shown = client.get(f"{WHERE}/standing").json()
     assert (shown["worker"]["state"], shown["run"]["experiment"]["id"]) == ("running", experiment)
     assert (shown["run"]["readings"], shown["run"]["due"]) == (0, 1) and shown["lease"]["holder"].startswith("test:")
-    paused = client.post(f"{WHERE}/run/pause").json()
+    seen = {"experiment": experiment}
+    for other in ("somebody's.1", None):  # what was looked at is over: this one is not meant
+        for verb, more in (("pause", {}), ("resume", {}), ("abort", {"reason": "wrong bottle"})):
+            late = client.post(f"{WHERE}/run/{verb}", json={"experiment": other, **more})
+            assert (late.status_code, code(late)) == (409, "run.changed"), late.text
+            assert f"{experiment} is being run" in late.json()["detail"] and late.json()["remedy"]
+    assert client.get(f"{WHERE}/standing").json()["worker"]["state"] == "running"
+    assert code(client.post(f"{WHERE}/run/pause", json={})) == "request.invalid", "what was looked at is named"
+    paused = client.post(f"{WHERE}/run/pause", json=seen).json()
     assert (paused["came"], paused["state"], paused["moving"]) == ("done", "paused", False)
     assert paused["positions"]["temperature"] < 110
     operator = site.signed_in("operator")
     refused = taken(operator)
     assert code(refused) == "refused" and "is paused" in refused.json()["detail"]
-    assert client.post(f"{WHERE}/run/resume").json()["state"] == "running"
-    assert code(client.post(f"{WHERE}/run/resume")) == "run.none"
+    assert client.post(f"{WHERE}/run/resume", json=seen).json()["state"] == "running"
+    assert code(client.post(f"{WHERE}/run/resume", json=seen)) == "run.none"
     observer = site.signed_in("observer")
-    assert code(observer.post(f"{WHERE}/run/abort", json={"reason": "x"})) == "scope.missing"
-    aborted = client.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle"}).json()
+    assert code(observer.post(f"{WHERE}/run/abort", json={"reason": "x", **seen})) == "scope.missing"
+    aborted = client.post(f"{WHERE}/run/abort", json={"reason": "wrong bottle", **seen}).json()
     assert (aborted["came"], aborted["experiment"]) == ("done", experiment)
     executor.wait(experiment, site.ledger)
     executor.close()
     assert site.ledger.experiment(experiment).reason == "wrong bottle (scientist)"
-    again = client.post(f"{WHERE}/run/abort", json={"reason": "again"})
+    again = client.post(f"{WHERE}/run/abort", json={"reason": "again", **seen})
     assert code(again) == "refused" and "no run in hand" in again.json()["detail"]
 
 

@@ -32,7 +32,10 @@ def test_instruments_say_what_is_the_matter(site: Site) -> None:
     (site.place.directory / "config.json").write_text("{")
     assert client.get("/api/v1/instruments/snar-flow").json()["simulated"] is False, "what nobody can tell is real"
     developer = site.signed_in("developer")
-    assert code(developer.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "x"})) == "scope.missing"
+    assert (
+        code(developer.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "x", "count": 1}))
+        == "scope.missing"
+    )
 
 
 def test_anybody_stops_and_who_may_resets(site: Site) -> None:
@@ -42,12 +45,15 @@ def test_anybody_stops_and_who_may_resets(site: Site) -> None:
     state = Latch(site.place).read()
     assert (state.engaged, state.reason, state.by) == (True, "smoke", "observer")
     where = "/api/v1/instruments/snar-flow/reset-stop"
-    assert code(observer.post(where, json={"reason": "it is safe"})) == "scope.missing"
+    assert code(observer.post(where, json={"reason": "it is safe", "count": state.count})) == "scope.missing"
     operator = site.signed_in("operator")
-    assert code(operator.post(where, json={"reason": ""})) == "request.invalid"
-    released = operator.post(where, json={"reason": "the smoke was steam"}).json()
+    assert code(operator.post(where, json={"reason": "", "count": state.count})) == "request.invalid"
+    unseen = operator.post(where, json={"reason": "the smoke was steam"})
+    assert code(unseen) == "request.invalid" and "count" in unseen.json()["detail"], "what was looked at is named"
+    assert Latch(site.place).read().engaged
+    released = operator.post(where, json={"reason": "the smoke was steam", "count": state.count}).json()
     assert released["engaged"] is False and Latch(site.place).read().by == "operator"
-    assert code(operator.post(where, json={"reason": "again"})) == "refused"
+    assert code(operator.post(where, json={"reason": "again", "count": state.count})) == "refused"
 
 
 def test_stop_all_needs_no_body(site: Site) -> None:
@@ -107,7 +113,8 @@ def test_of_two_instruments_with_one_name_it_is_this_ledger_s(site: Site, tmp_pa
     (other.sockets / "place.json").write_text(json.dumps(note))
     client = site.signed_in("operator")
     assert len(client.post("/api/v1/stop-all").json()["instruments"]) == 2
-    answer = client.post("/api/v1/instruments/snar-flow/reset-stop", json={"reason": "it is safe"})
+    seen = {"reason": "it is safe", "count": Latch(site.place).read().count}
+    answer = client.post("/api/v1/instruments/snar-flow/reset-stop", json=seen)
     assert answer.status_code == 200 and not Latch(site.place).read().engaged and Latch(other).read().engaged
 
 

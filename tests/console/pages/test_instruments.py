@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from athanor.instruments.config import Config
+from athanor.instruments.laboratory import load
+from athanor.instruments.latch import Latch
 from athanor.instruments.takeover import TakeOver
 from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace
 from tests.console.pages.browser import Console, accessible, campaign_process, until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.slow
 
 BUSY_MS = 60_000
+AT = "/instruments/snar-flow"
 
 
 def instrument(console: Console, page: Page) -> None:
@@ -92,6 +97,100 @@ def test_take_over_move_and_hand_back(console: Console, browser: Browser, home: 
         expect(page.get_by_text("Nobody has it in hand")).to_be_visible(timeout=BUSY_MS)
         assert TakeOver(InstrumentPlace.of("snar-flow", home)).read().tenure is None
         expect(other.get_by_text("Nobody has it in hand")).to_be_visible()
+
+
+def test_a_dialog_stays_what_it_was_when_it_opened(console: Console, browser: Browser, home: Path) -> None:
+    place = InstrumentPlace.of("snar-flow", home)
+    place.directory.mkdir(parents=True)
+    Config(load("snar-flow").profile(), {}).write(place)
+    with closing(console.client("owner")) as owner:
+        page = console.page(browser, "operator")
+        instrument(console, page)
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        dialog = page.get_by_role("dialog")
+
+        def changes(title: str, button: str, change: Callable[[], object], told: str) -> None:
+            expect(dialog.get_by_role("heading", name=title, exact=True)).to_be_visible()
+            dialog.get_by_label("Why").fill("it is safe")
+            confirm = dialog.get_by_role("button", name=button, exact=True)
+            expect(confirm).not_to_have_attribute("aria-disabled", "true")
+            change()
+            expect(dialog.get_by_role("alert")).to_contain_text("This changed since you looked", timeout=BUSY_MS)
+            expect(dialog.get_by_role("alert")).to_contain_text(told)
+            expect(dialog.get_by_role("heading", name=title, exact=True)).to_be_visible()
+            expect(confirm).to_have_attribute("aria-disabled", "true")
+            confirm.click(force=True)
+            confirm.press("Enter")
+            accessible(page)
+            page.keyboard.press("Escape")
+            expect(dialog).to_have_count(0)
+
+        page.get_by_role("button", name="Turn writes off …").click()
+        body = {"on": False, "reason": "leak"}
+        title, order = "Turn the writes of snar-flow off", "Turn writes off"
+        changes(title, order, lambda: owner.post(f"{AT}/writes", json=body), "owner has turned writes off: leak")
+        page.get_by_role("button", name="Turn writes on …").click()
+        body = {"on": False, "reason": "a worse leak"}
+        title, order = "Turn the writes of snar-flow on", "Turn writes on"
+        changes(title, order, lambda: owner.post(f"{AT}/writes", json=body), "owner has turned writes off: a worse")
+
+        Latch(place).engage("smoke", "ada")
+        page.get_by_role("button", name="Reset …").click()
+
+        def again() -> None:
+            Latch(place).reset("steam", "ada")
+            Latch(place).engage("fire", "eve")
+
+        changes("Reset Stop All on snar-flow", "Reset", again, "eve has stopped it again: fire")
+        page.get_by_role("button", name="Reset …").click()
+        changes(
+            "Reset Stop All on snar-flow", "Reset", lambda: Latch(place).reset("steam", "ada"), "not latched any more"
+        )
+
+        owner.post(f"{AT}/take-over", json={"reason": "new tubing"}).raise_for_status()
+        page.get_by_role("button", name="Emergency release …").click()
+        renewed = {"reason": "still at it"}
+        changes("Release snar-flow", "Release it", lambda: owner.post(f"{AT}/take-over", json=renewed), "still at it")
+        assert not [url for url in sent if AT in url], "nothing was asked for"
+        page.get_by_role("button", name="Emergency release …").click()
+        dialog.get_by_label("Why").fill("gone home")
+        dialog.get_by_role("button", name="Release it").click()
+        expect(page.get_by_text("Nobody has it in hand")).to_be_visible()
+        assert TakeOver(place).read().tenure is None
+
+
+def test_another_run_than_was_looked_at_is_left_alone(console: Console, browser: Browser, home: Path) -> None:
+    place = InstrumentPlace.of("snar-flow", home)
+    place.directory.mkdir(parents=True)
+    Config(load("snar-flow").profile(), {}).write(place)
+    page, run = console.page(browser, "operator"), ["camp.1"]
+
+    def standing(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["worker"] |= {"is_running": True, "state": "running", "experiment": run[0]}
+        route.fulfill(response=answer, json=found)
+
+    page.route("**/standing", standing)
+    instrument(console, page)
+    with page.expect_request("**/run/pause") as asked:
+        page.get_by_role("button", name="Pause the run").click()
+    assert asked.value.post_data_json == {"experiment": "camp.1"}
+    page.get_by_role("button", name="Abort the run …").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why").fill("wrong bottle")
+    run[0] = "camp.2"
+    expect(dialog.get_by_role("alert")).to_contain_text("camp.2 is being run now", timeout=BUSY_MS)
+    expect(dialog.get_by_role("heading", name="Abort camp.1")).to_be_visible()
+    abort = dialog.get_by_role("button", name="Abort the run")
+    expect(abort).to_have_attribute("aria-disabled", "true")
+    run[0] = "camp.1"
+    expect(dialog.get_by_role("alert")).to_have_count(0, timeout=BUSY_MS)
+    with page.expect_request("**/run/abort") as asked:
+        abort.click()
+    assert asked.value.post_data_json == {"reason": "wrong bottle", "experiment": "camp.1"}
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_who_may_not_sees_why(console: Console, browser: Browser, home: Path, tmp_path: Path) -> None:
