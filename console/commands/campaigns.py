@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -233,10 +234,11 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
 
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
-    from ruamel.yaml.error import YAMLError
 
-    from athanor.agents.reading import unreadable
+    from athanor.agents.reading import LONGEST, MOST_PARTS, unreadable
 
+    if _parts(changes) > MOST_PARTS or _length(changes) > LONGEST:
+        raise Refused("these changes are more than a campaign's file can hold", "Change less at a time.")
     if said := unreadable(text):
         raise Refused(f"the file cannot be changed by a form: {said}", "Put that right in the file first.")
     writer = YAML(typ="rt")
@@ -245,7 +247,7 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
     writer.indent(mapping=2, sequence=4, offset=2)
     try:
         document = writer.load(text)
-    except YAMLError as error:
+    except Exception as error:  # whatever it is: a number of 90,000 digits, a date of month 99
         raise Refused(
             "the file cannot be changed by a form while it is not YAML", "Put that right in the file first."
         ) from error
@@ -255,6 +257,20 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
     out = StringIO()
     writer.dump(document, out)
     return out.getvalue()
+
+
+def _parts(value: Any) -> int:
+    """Of how many parts a value is made."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + _parts(one) for one in value.values())
+    return 1 + sum(map(_parts, value)) if isinstance(value, list | tuple) else 1
+
+
+def _length(changes: Sequence[tuple[Sequence[str | int], Any]]) -> int:
+    try:
+        return len(json.dumps(list(changes), default=str))
+    except (ValueError, RecursionError):  # a number of more digits than can be written
+        return sys.maxsize
 
 
 def _put(node: Any, path: list[str | int], value: Any) -> None:

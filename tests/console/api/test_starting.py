@@ -13,6 +13,8 @@ import pytest
 
 from athanor.agents.campaign import shut_down_laboratory
 from athanor.agents.process import STARTED
+from athanor.agents.reading import LONGEST
+from athanor.console.api.desk import READERS
 from athanor.console.commands import campaigns as commands
 from athanor.instruments.config import Config
 from athanor.instruments.latch import Latch
@@ -136,6 +138,42 @@ def test_a_form_changes_the_file_and_nothing_else_of_it(site: Site) -> None:
     assert code(client.post("/api/v1/campaigns/compose", json=broken)) == "refused"
     nowhere = {"yaml": SHORT, "changes": [{"path": ["parameters", 0, "low"], "value": 1}]}
     assert client.post("/api/v1/campaigns/compose", json=nowhere).status_code == 409
+
+
+def test_numbers_and_changes_that_no_file_can_hold_are_refused(site: Site) -> None:
+    client = site.signed_in("scientist")
+    long = SHORT + f"seed: {'9' * 20_000}\n"
+    check = client.post("/api/v1/campaigns/check", json={"yaml": long})
+    assert check.status_code == 200 and "cannot be read" in str(check.json()["faults"])
+    some = [{"path": ["stop", "patience"], "value": 4}]
+    assert code(client.post("/api/v1/campaigns/compose", json={"yaml": long, "changes": some})) == "refused"
+    many = [{"path": ["laboratory", "options"], "value": {f"x{n}": n for n in range(3000)}}]
+    assert code(client.post("/api/v1/campaigns/compose", json={"yaml": SHORT, "changes": many})) == "refused"
+    assert client.post("/api/v1/campaigns/check", json={"yaml": "#" * 30_001}).status_code == 422
+    assert LONGEST == 30_000, "the door and the reader take files of one length"
+
+
+def test_few_files_are_read_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from athanor.console.api import starting
+
+    client = site.signed_in("scientist")
+    monkeypatch.setattr(starting, "PATIENCE_S", 0.0)
+    for _ in range(READERS):
+        assert site.desk.reading.acquire(blocking=False)
+    asked = {"yaml": SHORT}
+    for path, body in (
+        ("check", asked),
+        ("compose", {**asked, "changes": [{"path": ["seed"], "value": 1}]}),
+        ("draft", {"profile": "none.yaml"}),
+    ):
+        busy = client.post(f"/api/v1/campaigns/{path}", json=body)
+        assert (busy.status_code, code(busy), busy.headers["Retry-After"]) == (429, "check.busy", "1"), path
+    assert code(start(client)) == "check.busy"
+    for _ in range(READERS):
+        site.desk.reading.release()
+    for _ in range(READERS + 1):
+        client.post("/api/v1/campaigns/draft", json={"profile": "none.yaml"})  # refused, and its place is given back
+    assert client.post("/api/v1/campaigns/check", json=asked).json()["ok"]
 
 
 def test_a_campaign_runs_in_a_process_of_its_own(site: Site, processes: list[int]) -> None:
