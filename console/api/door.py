@@ -73,6 +73,11 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def mark_done(request: Request) -> None:
+    """Say that a change was made: whatever is raised after this, the same key does not make it again."""
+    request.state.is_done = True
+
+
 _CSRF_KEY = secrets.token_bytes(32)
 
 
@@ -145,7 +150,10 @@ class GuardedRoute(APIRoute):
         try:
             response = await inner(request)
         except (HTTPException, RequestValidationError, *KNOWN):
-            answers.forget(claim)  # nothing was done: it may be tried again
+            if getattr(request.state, "is_done", False):
+                answers.keep(claim, 409, UNKNOWN)
+            else:
+                answers.forget(claim)  # nothing was done: it may be tried again
             raise
         except BaseException:
             answers.keep(claim, 409, UNKNOWN)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console.api.accounts import Asked
 from athanor.console.api.campaigns import BestOut, CampaignLine, Name, Reason
-from athanor.console.api.door import Door, caller_of, desk_of
+from athanor.console.api.door import Door, caller_of, desk_of, mark_done
 from athanor.console.api.problems import Denied
 from athanor.console.commands import campaigns as commands
 from athanor.console.commands.rehearsals import LONGEST_S, MOST_EXPERIMENTS, Rehearsals
@@ -343,10 +343,12 @@ def start(asked: Start, request: Request) -> StartedOut:
         )
     may_grant = caller.may("autonomy.grant", simulated=simulated)
     made = commands.CampaignCommands(desk.ledger, caller.person.login)
-    found = desk.ledger.campaign(made.start(spec, may_grant=may_grant))
+    campaign_id, driven = made.start(spec, may_grant=may_grant)
+    mark_done(request)
+    found = desk.ledger.campaign(campaign_id)
     return StartedOut(
         campaign=CampaignLine.of(found),
-        driver=DriverOut.model_validate(commands.driver_of(desk.ledger, found)),
+        driver=DriverOut.model_validate(driven),
         granted=any(decision.kind == "grant" for decision in desk.ledger.decisions(found.id)),
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Campaign
+
+log = logging.getLogger(__name__)
 
 START_S = 3.0
 """So long it is waited for a campaign's process to take it up or to end; both can be asked for later."""
@@ -382,23 +385,31 @@ def _tail(path: Path) -> str:
 class CampaignCommands(Commands):
     """What one person does with whole campaigns."""
 
-    def start(self, spec: Spec, *, may_grant: bool) -> str:
-        """Open a campaign, grant it what its file asks for if this person may, and have it driven. Returns its id.
+    def start(self, spec: Spec, *, may_grant: bool) -> tuple[str, Driver]:
+        """Open a campaign, grant it what its file asks for if this person may, and have it driven.
 
-        The process that drives it is none of ours: ending this one does not end it. What became of it says `driver_of`.
+        The process that drives it is none of ours: ending this one does not end it. Returns the campaign's id and what
+        drives it. Once the campaign is open nothing is raised: whoever is told of an error would open another one.
 
         Raises:
             Refused: Stop All is latched on the instrument; nothing was opened.
-            SpecError: it does not fit the instrument.
+            SpecError: it does not fit the instrument; nothing was opened.
+            ModelNotConfigured: it is to ask a model that nobody has configured; nothing was opened.
         """
         from athanor.agents import campaign as campaigns
         from athanor.agents.fitting import resolve
 
         self._check_latch(resolve(spec)[1])
+        check_reasoner(spec)
         campaign_id = campaigns.open_campaign(spec, self.ledger)
-        self.ledger.add_event(campaign_id, "opened", {"by": self.person, "through": "console"})
-        self.drive(self.ledger.campaign(campaign_id), may_grant=may_grant)
-        return campaign_id
+        try:
+            self.ledger.add_event(campaign_id, "opened", {"by": self.person, "through": "console"})
+            return campaign_id, self.drive(self.ledger.campaign(campaign_id), may_grant=may_grant)
+        except Exception as error:
+            log.exception("%s was opened, and nothing drives it", campaign_id)
+            remedy = "It is open: resume it, and do not start it again."
+            said = f"it was opened, but nothing could be started for it: {str(error) or type(error).__name__}"
+            return campaign_id, Driver("failed", self.person, datetime.now(UTC), said, remedy)
 
     def _check_latch(self, profile: Profile) -> None:
         from athanor.instruments.latch import Latch
@@ -505,8 +516,13 @@ class CampaignCommands(Commands):
         command = [sys.executable, "-m", "athanor.agents.process", self.ledger.url, campaign.id]
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             process = detached.start(command, output, environment=os.environ)
-        body = {"process": process_name(process.pid), "by": self.person, "log": str(path)}
-        self.ledger.add_event(campaign.id, STARTED, body)
+        try:
+            body = {"process": process_name(process.pid), "by": self.person, "log": str(path)}
+            self.ledger.add_event(campaign.id, STARTED, body)
+        except BaseException:
+            # Nobody would know of it, and another would be started beside it. Asked to, it ends without harm.
+            process.terminate()
+            raise
         until = time.monotonic() + START_S
         while True:
             found = driver_of(self.ledger, self.ledger.campaign(campaign.id))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +16,15 @@ import pytest
 from athanor.agents.campaign import shut_down_laboratory
 from athanor.agents.process import STARTED
 from athanor.agents.reading import LONGEST
+from athanor.console.api.campaigns import CampaignLine
 from athanor.console.api.desk import READERS
+from athanor.console.api.door import KEY
 from athanor.console.commands import campaigns as commands
+from athanor.console.commands.refused import Refused
+from athanor.instruments import detached
 from athanor.instruments.config import Config
 from athanor.instruments.latch import Latch
+from athanor.memory.errors import LedgerBusy
 from athanor.memory.places import InstrumentPlace
 from tests.console.api.site_rig import Site, code
 
@@ -192,6 +199,66 @@ def test_a_campaign_runs_in_a_process_of_its_own(site: Site, processes: list[int
     until(lambda: client.get(f"/api/v1/campaigns/{name}/driver").json()["standing"] == "ended", "it ended")
     assert code(client.post(f"/api/v1/campaigns/{name}/resume")) == "refused"
     assert code(client.post(f"/api/v1/campaigns/{name}/cancel")) == "refused"
+
+
+@pytest.mark.parametrize("error", [LedgerBusy("busy"), Refused("no", "wait"), OSError("no space")])
+def test_one_key_opens_one_campaign_whatever_happens_after(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    client = site.signed_in("operator")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(commands.CampaignCommands, "drive", broken)
+    body = {"yaml": SHORT, "instrument": "snar-flow"}
+    told = [client.post("/api/v1/campaigns", json=body, headers={KEY: "one"}) for _ in range(3)]
+    assert {one.status_code for one in told} == {201} and len({one.text for one in told}) == 1
+    [made] = [one for one in site.ledger.campaigns() if one.name == "A short one"]
+    answer = told[0].json()
+    assert answer["campaign"]["id"] == made.id and answer["driver"]["standing"] == "failed"
+    assert str(error) in answer["driver"]["why"] and "resume" in answer["driver"]["remedy"]
+
+
+def test_an_answer_that_cannot_be_made_opens_no_second_campaign(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = site.signed_in("operator")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise LedgerBusy("busy")
+
+    monkeypatch.setattr(commands.CampaignCommands, "drive", broken)
+    monkeypatch.setattr(CampaignLine, "of", broken)
+    body = {"yaml": SHORT, "instrument": "snar-flow"}
+    told = [client.post("/api/v1/campaigns", json=body, headers={KEY: "one"}) for _ in range(3)]
+    assert [code(one) for one in told] == ["ledger.busy", "idempotency.unknown", "idempotency.unknown"]
+    assert [one.name for one in site.ledger.campaigns()].count("A short one") == 1
+
+
+def test_a_process_that_cannot_be_written_down_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def sleeper(*_: Any, **__: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        return started[-1]
+
+    add_event = site.ledger.add_event
+
+    def full(campaign: Any, kind: str, body: Any) -> Any:
+        if kind == STARTED:
+            raise LedgerBusy("busy")
+        return add_event(campaign, kind, body)
+
+    monkeypatch.setattr(detached, "start", sleeper)
+    monkeypatch.setattr(site.ledger, "add_event", full)
+    try:
+        answer = start(site.signed_in("operator"))
+        assert answer.status_code == 201 and answer.json()["driver"]["standing"] == "failed"
+        [process] = started
+        assert process.wait(30) == -signal.SIGTERM
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def test_resume_cancel_and_a_driver_that_was_killed(site: Site, processes: list[int]) -> None:
