@@ -241,7 +241,7 @@ def profiles(request: Request) -> list[ProfileOut]:
     return [ProfileOut.model_validate(one) for one in commands.profiles(desk_of(request).ledger)]
 
 
-@door.on("POST", "/campaigns/draft", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/draft", "campaign.start", on_either=True, is_pure=True)
 def draft(asked: Draft, request: Request) -> FileOut:
     """A commented file to start from, written from an instrument's profile."""
     with _reading(request):
@@ -251,14 +251,14 @@ def draft(asked: Draft, request: Request) -> FileOut:
 # -- a file as it is written ------------------------------------------------------------------------------------------
 
 
-@door.on("POST", "/campaigns/check", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/check", "campaign.start", on_either=True, is_pure=True)
 def check(asked: File, request: Request) -> CheckOut:
     """Everything that is wrong with a campaign's file, in one answer, and what it would do. Nothing is started."""
     with _reading(request):
         return _checked(asked.yaml, request)
 
 
-@door.on("POST", "/campaigns/compose", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/compose", "campaign.start", on_either=True, is_pure=True)
 def compose(asked: Composition, request: Request) -> CheckOut:
     """Change fields of a campaign's file, as a form does; comments and all else stay. The answer is as of `check`."""
     with _reading(request):
