@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -367,16 +368,29 @@ def driver_of(ledger: Ledger, campaign: Campaign) -> Driver:
         return Driver("starting", by, since)
     if campaign.state in (*OVER, "paused"):
         return Driver("ended", by, since)
-    said = _tail(Path(str(started.body["log"])))
+    said = _tail(_log_of(ledger, campaign))  # not what an event names: anybody's file could be shown by one
     return Driver("failed", by, since, f"its process ended without a word{said}", "Resume the campaign.")
 
 
+def _log_of(ledger: Ledger, campaign: Campaign) -> Path:
+    """Where the process that drives a campaign writes. Raises `Refused` for a name that no file can have."""
+    from athanor.agents.campaign import instrument_place
+
+    if Path(campaign.id).name != campaign.id:
+        raise Refused(f"{campaign.id} is no name for a file")
+    return instrument_place(campaign, ledger).directory / "drivers" / f"{campaign.id}.log"
+
+
 def _tail(path: Path) -> str:
+    """The last line of a process's log, if it is a file of that name and no link, pipe or device."""
     try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL))
-            text = file.read().decode("utf-8", errors="replace").strip()
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(number, "rb") as file:
+            about = os.fstat(number)
+            if not stat.S_ISREG(about.st_mode):
+                return ""
+            file.seek(max(0, about.st_size - TAIL))
+            text = file.read(TAIL).decode("utf-8", errors="replace").strip()
     except OSError:
         return ""
     return f"; its log ends: {text.splitlines()[-1]}" if text else ""
@@ -505,16 +519,14 @@ class CampaignCommands(Commands):
         return self._launch(campaign)
 
     def _launch(self, campaign: Campaign) -> Driver:
-        from athanor.agents.campaign import instrument_place
         from athanor.agents.holders import process_name
         from athanor.agents.process import STARTED
         from athanor.instruments import detached
 
-        folder = instrument_place(campaign, self.ledger).directory / "drivers"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{campaign.id}.log"
+        path = _log_of(self.ledger, campaign)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-m", "athanor.agents.process", self.ledger.url, campaign.id]
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as output:
             process = detached.start(command, output, environment=os.environ)
         try:
             body = {"process": process_name(process.pid), "by": self.person, "log": str(path)}

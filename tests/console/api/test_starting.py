@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -286,6 +287,31 @@ def test_resume_cancel_and_a_driver_that_was_killed(site: Site, processes: list[
     assert site.ledger.experiment(waiting.id).state == "withdrawn"
     [said] = site.ledger.events(name, kinds=["cancel_reason"])
     assert said.body == {"by": "scientist", "reason": "a test"}
+
+
+def test_only_the_log_of_a_campaign_s_own_process_is_shown(site: Site, home: Path) -> None:
+    client = site.signed_in("observer")
+    secret = home / "secret"
+    secret.write_text("the password is otter\n")
+    body = {"process": f"{socket.gethostname()}:999999999:1", "by": "ada", "log": str(secret)}
+    site.ledger.add_event(site.campaign, STARTED, body)
+
+    def why() -> str:
+        found = client.get(f"/api/v1/campaigns/{site.campaign}/driver").json()
+        assert found["standing"] == "failed", found
+        return str(found["why"])
+
+    assert "otter" not in why(), "an event does not say which file is shown"
+    log = site.place.directory / "drivers" / f"{site.campaign}.log"
+    log.parent.mkdir()
+    log.write_text("x" * 9000 + "\nno such controller\n")
+    assert why().endswith("its log ends: no such controller")
+    log.unlink()
+    log.symlink_to(secret)
+    assert "otter" not in why(), "a link is not followed"
+    log.unlink()
+    os.mkfifo(log)
+    assert "log ends" not in why(), "a pipe is not waited for"
 
 
 def test_what_nobody_drives_is_cancelled_too(site: Site, processes: list[int]) -> None:
