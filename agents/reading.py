@@ -72,9 +72,10 @@ def read(text: str, folders: tuple[Path, ...], ledger: Ledger | None = None) -> 
     if partial is None:
         return Reading(None, None, tuple(problems), document)
     placed, problem = _placed(partial, folders, tree)
+    given = partial.laboratory.profile
     if problem is not None:
         return Reading(None, None, (*problems, problem), document)
-    profile, found = _fit(placed, tree, ledger)
+    profile, found = _fit(placed, tree, ledger, given)
     problems += [one for one in found if not _is_of(one.field, left_out, problems)]
     is_whole = spec is not None and not problems
     return Reading(placed if is_whole else None, profile, tuple(sorted(problems, key=_place)), document)
@@ -193,23 +194,28 @@ def _is_of(field: str, left_out: set[str], problems: list[SpecProblem]) -> bool:
 
 def _placed(spec: Spec, folders: tuple[Path, ...], tree: Any) -> tuple[Spec, SpecProblem | None]:
     """The campaign with the full path of its profile, which must lie in one of the folders."""
+    from athanor.instruments.profile import is_profile_file
+
     given = spec.laboratory.profile
     if given is None:
         return spec, None
     roots = [folder.resolve() for folder in folders]
-    tried = [Path(given).resolve()] if Path(given).is_absolute() else [(root / given).resolve() for root in roots]
+    try:
+        tried = [Path(given).resolve()] if Path(given).is_absolute() else [(root / given).resolve() for root in roots]
+    except (OSError, ValueError, RuntimeError):  # no file can have such a name
+        tried = []
     for path in tried:
-        if path.is_file() and any(path.is_relative_to(root) for root in roots):
+        if is_profile_file(path) and any(path.is_relative_to(root) for root in roots):
             laboratory = spec.laboratory.model_copy(update={"profile": str(path)})
             return spec.model_copy(update={"laboratory": laboratory}), None
     # Whether there is such a file elsewhere is not told.
-    remedy = "put it there, or use `athanor run`: " + ", ".join(str(root) for root in roots)
+    remedy = "put it there, as a .yaml file of 1 MB at most, or use `athanor run`"
     message = f"there is no profile {given} in the folders of this site"
     line = line_of(tree, ("laboratory", "profile"))
     return spec, SpecProblem(line, "laboratory.profile", message, remedy)
 
 
-def _fit(spec: Spec, tree: Any, ledger: Ledger | None) -> tuple[Profile | None, list[SpecProblem]]:
+def _fit(spec: Spec, tree: Any, ledger: Ledger | None, given: str | None) -> tuple[Profile | None, list[SpecProblem]]:
     from athanor.agents.needs import check_needs
     from athanor.agents.reasoners.endpoint import ModelNotConfigured, ModelSettings
     from athanor.instruments.laboratory import UnknownLaboratory
@@ -218,6 +224,8 @@ def _fit(spec: Spec, tree: Any, ledger: Ledger | None) -> tuple[Profile | None, 
     try:
         profile, problems = fitting.examine(spec, document=tree)
     except (ProfileError, UnknownLaboratory) as error:
+        if isinstance(error, ProfileError) and given is not None:
+            error = error.naming(given)
         line = line_of(tree, ("laboratory",))
         return None, [SpecProblem(line, "laboratory.profile", str(error), "put the instrument's profile right")]
     if profile is not None and ledger is not None:

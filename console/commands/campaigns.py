@@ -120,15 +120,19 @@ def draft(profile: str, ledger: Ledger) -> str:
         ProfileError: it is wrong.
     """
     from athanor.console.cli import drafts
+    from athanor.instruments.profile import ProfileError, is_profile_file
 
     for folder in profile_folders(ledger):
         try:
             path = (folder / profile).resolve()
-            is_there = path.is_relative_to(folder) and path.is_file()
+            is_there = path.is_relative_to(folder) and is_profile_file(path)
         except (OSError, ValueError):  # no file can have such a name
             is_there = False
         if is_there:
-            return drafts.from_profile(path, folder / "campaign.yaml")
+            try:
+                return drafts.from_profile(path, folder / "campaign.yaml")
+            except ProfileError as error:
+                raise error.naming(profile) from error
     raise Refused(f"there is no profile {profile} in the folders of this site", "GET /api/v1/profiles lists them.")
 
 

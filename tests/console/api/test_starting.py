@@ -22,7 +22,7 @@ from athanor.console.api.desk import READERS
 from athanor.console.api.door import KEY
 from athanor.console.commands import campaigns as commands
 from athanor.console.commands.refused import Refused
-from athanor.instruments import detached
+from athanor.instruments import detached, profile
 from athanor.instruments.config import Config
 from athanor.instruments.latch import Latch
 from athanor.memory.errors import LedgerBusy
@@ -378,6 +378,36 @@ def test_profiles_of_the_site_can_be_started_from(site: Site, home: Path) -> Non
     assert answer["ok"], answer["faults"]
     for path in ("a\0b", "x" * 999, "../mine.yaml", "/etc/passwd", "profiles/none.yaml"):
         assert code(client.post("/api/v1/campaigns/draft", json={"profile": path})) == "refused"
+
+
+def test_only_small_yaml_files_are_looked_at_as_profiles(
+    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = site.signed_in("scientist")
+    (home / "large.yaml").write_text("#" * 1_000_001)
+    (home / "link.yaml").symlink_to(home / "ledger.db")
+    (home / "control.yaml").write_text("name: a\x00b\n")
+    (home / "latin.yaml").write_bytes(b"name: \xe9\n")
+    (home / "digits.yaml").write_text(f"name: {'9' * 9000}\n")
+    (home / "hex.yaml").write_text(f"name: 0x{'f' * 9000}\n")
+    (home / "month.yml").write_text("name: 2024-99-99\n")
+    unread = ["ledger.db", "large.yaml", "link.yaml", "nul\\0"]
+    read: list[str] = []
+    load = profile.load_profile
+    monkeypatch.setattr(profile, "load_profile", lambda path: read.append(path.name) or load(path))
+    for name in (*unread, "control.yaml", "latin.yaml", "digits.yaml", "hex.yaml", "month.yml"):
+        for asked in (name, str(home / name)):
+            text = SHORT.replace("laboratory: snar-flow", f'laboratory: {{profile: "{asked}"}}')
+            answer = client.post("/api/v1/campaigns/check", json={"yaml": text})
+            assert answer.status_code == 200, (name, answer.text)
+            [fault] = answer.json()["faults"]
+            assert fault["field"] == "laboratory.profile", fault
+            if asked == name:
+                assert str(home) not in str(fault), fault
+        refused = client.post("/api/v1/campaigns/draft", json={"profile": name})
+        expected = "refused" if name in unread else "profile.invalid"
+        assert code(refused) == expected and str(home) not in refused.text, refused.text
+    assert not set(read) & set(unread) and "month.yml" in read
 
 
 def test_a_rehearsal_leaves_nothing_in_the_ledger(site: Site) -> None:
