@@ -48,22 +48,24 @@ def fit(spec: Spec, file: str = "<campaign>", text: str = "") -> Profile:
     return profile
 
 
-def examine(spec: Spec, text: str = "") -> tuple[Profile | None, list[SpecProblem]]:
+def examine(spec: Spec, text: str = "", document: Any = None) -> tuple[Profile | None, list[SpecProblem]]:
     """The profile of the instrument that a campaign names, if there is one, and all that does not fit.
+
+    `document`: what was read from `text` already, which is not read again then.
 
     Raises:
         ProfileError: the instrument's own file is wrong.
     """
     from athanor.instruments.laboratory import UnknownLaboratory
 
-    document = _document(text)
+    document = _document(text) if document is None else document
     try:
         laboratory, profile = resolve(spec)
     except UnknownLaboratory as error:
         remedy = "use one of: " + ", ".join(error.known)
         said = f"there is no laboratory {error.name!r}"
         return None, [SpecProblem(line_of(document, ("laboratory",)), "laboratory", said, remedy)]
-    problems = disagreements(spec, profile, text)
+    problems = disagreements(spec, profile, document=document)
     check_options = getattr(laboratory, "check_options", None)
     if check_options is not None:
         try:
@@ -96,9 +98,9 @@ def check(spec: Spec, profile: Profile, file: str = "<campaign>", text: str = ""
         raise SpecError(file, problems)
 
 
-def disagreements(spec: Spec, profile: Profile, text: str = "") -> list[SpecProblem]:
+def disagreements(spec: Spec, profile: Profile, text: str = "", document: Any = None) -> list[SpecProblem]:
     """Everything in which a campaign and the instrument that is to run it do not agree: names, units, limits."""
-    document = _document(text)
+    document = _document(text) if document is None else document
     problems: list[SpecProblem] = []
 
     def add(path: tuple[int | str, ...], message: str, remedy: str) -> None:

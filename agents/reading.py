@@ -7,7 +7,7 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from athanor.agents import fitting
-from athanor.agents.spec import Spec, SpecError, SpecProblem, parse
-from athanor.instruments.yaml_tree import plain
+from athanor.agents.spec import Spec, SpecError, SpecProblem, validate
+from athanor.instruments.yaml_tree import line_of, plain
 
 if TYPE_CHECKING:
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
 
-LONGEST = 100_000
+LONGEST = 30_000
 """Characters of a campaign's file that are read."""
+MOST_PARTS = 5000
+"""Of so many parts (keys, values, lists, mappings) a file may be made: reading them keeps other threads waiting."""
+LARGEST = 10**308
+"""The largest whole number: larger ones are no numbers to an instrument, and take long to write."""
 DEEPEST = 40
 """How deep the levels of a file may lie in one another."""
 NAMED = ("parameters", "objectives", "consumables")
@@ -50,13 +54,16 @@ def read(text: str, folders: tuple[Path, ...], ledger: Ledger | None = None) -> 
     """
     if problem := _unreadable(text):
         return Reading(None, None, (problem,), None)
+    tree, problem = _tree(text)
+    if problem is not None:
+        return Reading(None, None, (problem,), None)
     problems: list[SpecProblem] = []
-    document = _tree(text)
+    document = plain(tree) if isinstance(tree, Mapping) else None
     spec: Spec | None = None
     partial: Spec | None = None
     left_out: set[str] = set()
     try:
-        spec = partial = parse(text)
+        spec = partial = validate(tree)
     except SpecError as error:
         problems += error.problems
         cause = error.__cause__
@@ -64,10 +71,11 @@ def read(text: str, folders: tuple[Path, ...], ledger: Ledger | None = None) -> 
             partial, left_out = _without(document, cause)
     if partial is None:
         return Reading(None, None, tuple(problems), document)
-    placed, problem = _placed(partial, folders, text)
+    placed, problem = _placed(partial, folders, tree)
+    given = partial.laboratory.profile
     if problem is not None:
         return Reading(None, None, (*problems, problem), document)
-    profile, found = _fit(placed, text, ledger)
+    profile, found = _fit(placed, tree, ledger, given)
     problems += [one for one in found if not _is_of(one.field, left_out, problems)]
     is_whole = spec is not None and not problems
     return Reading(placed if is_whole else None, profile, tuple(sorted(problems, key=_place)), document)
@@ -91,31 +99,58 @@ def _unreadable(text: str) -> SpecProblem | None:
 
     if len(text) > LONGEST:
         return SpecProblem(None, "file", f"it has {len(text)} characters", f"up to {LONGEST} are read")
-    depth = 0
+    depth = parts = 0
     try:
         for event in YAML(typ="rt", pure=True).parse(text):
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             line = event.start_mark.line + 1
             if depth > DEEPEST:
                 return SpecProblem(line, "YAML", f"more than {DEEPEST} levels in one another", "write it flatter")
+            parts += not isinstance(event, CollectionEndEvent)
+            if parts > MOST_PARTS:
+                remedy = "write a shorter file, with `low` and `high` instead of long lists"
+                return SpecProblem(line, "YAML", f"it has more than {MOST_PARTS} parts", remedy)
             if isinstance(event, AliasEvent):
                 return SpecProblem(line, "YAML", "an alias (*) is not understood here", "write it out")
     except YAMLError:
-        return None  # `parse` says it in its words
+        return None  # `_tree` says it in its words
     except (RecursionError, ValueError) as error:
         return SpecProblem(None, "YAML", f"it cannot be read: {error}", "")
     return None
 
 
-def _tree(text: str) -> dict[str, Any] | None:
+def _tree(text: str) -> tuple[Any, SpecProblem | None]:
+    """What is in a text, with its lines, or why that cannot be read."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError
 
     try:
-        document = YAML(typ="rt").load(text)
-    except YAMLError:
-        return None
-    return plain(document) if isinstance(document, Mapping) else None
+        tree = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        return None, SpecProblem(line, "YAML", str(error.problem), "check indentation, colons and quotes")
+    except Exception as error:  # noqa: BLE001 - a number of 90,000 digits, a date of month 99, tags that fit nothing
+        return None, SpecProblem(None, "YAML", f"it cannot be read: {str(error)[:200]}", "write it in plain values")
+    if path := _too_large(tree):
+        said = "no instrument understands a number that large"
+        return None, SpecProblem(line_of(tree, path), ".".join(map(str, path)), said, "correct the number")
+    return tree, None
+
+
+def _too_large(node: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str, ...] | None:
+    """Where a whole number is too large, None where none is. The levels were counted before."""
+    if isinstance(node, int) and abs(node) > LARGEST:
+        return path or ("document",)
+    inside: Any = ()
+    if isinstance(node, Mapping):
+        inside = [*((name, name) for name in node), *node.items()]
+    elif isinstance(node, list | tuple | Set):
+        inside = enumerate(node)
+    for name, value in inside:
+        shown = "…" if isinstance(name, int) and abs(name) > LARGEST else name
+        if found := _too_large(value, (*path, shown)):
+            return found
+    return None
 
 
 def _without(document: dict[str, Any], error: ValidationError) -> tuple[Spec | None, set[str]]:
@@ -157,43 +192,50 @@ def _is_of(field: str, left_out: set[str], problems: list[SpecProblem]) -> bool:
     return any(one.field == field for one in problems)
 
 
-def _placed(spec: Spec, folders: tuple[Path, ...], text: str) -> tuple[Spec, SpecProblem | None]:
+def _placed(spec: Spec, folders: tuple[Path, ...], tree: Any) -> tuple[Spec, SpecProblem | None]:
     """The campaign with the full path of its profile, which must lie in one of the folders."""
+    from athanor.instruments.profile import is_profile_file
+
     given = spec.laboratory.profile
     if given is None:
         return spec, None
     roots = [folder.resolve() for folder in folders]
-    tried = [Path(given).resolve()] if Path(given).is_absolute() else [(root / given).resolve() for root in roots]
+    try:
+        tried = [Path(given).resolve()] if Path(given).is_absolute() else [(root / given).resolve() for root in roots]
+    except (OSError, ValueError, RuntimeError):  # no file can have such a name
+        tried = []
     for path in tried:
-        if path.is_file() and any(path.is_relative_to(root) for root in roots):
+        if is_profile_file(path) and any(path.is_relative_to(root) for root in roots):
             laboratory = spec.laboratory.model_copy(update={"profile": str(path)})
             return spec.model_copy(update={"laboratory": laboratory}), None
     # Whether there is such a file elsewhere is not told.
-    remedy = "put it there, or use `athanor run`: " + ", ".join(str(root) for root in roots)
+    remedy = "put it there, as a .yaml file of 1 MB at most, or use `athanor run`"
     message = f"there is no profile {given} in the folders of this site"
-    line = fitting.line_in(text, ["laboratory", "profile"])
+    line = line_of(tree, ("laboratory", "profile"))
     return spec, SpecProblem(line, "laboratory.profile", message, remedy)
 
 
-def _fit(spec: Spec, text: str, ledger: Ledger | None) -> tuple[Profile | None, list[SpecProblem]]:
+def _fit(spec: Spec, tree: Any, ledger: Ledger | None, given: str | None) -> tuple[Profile | None, list[SpecProblem]]:
     from athanor.agents.needs import check_needs
     from athanor.agents.reasoners.endpoint import ModelNotConfigured, ModelSettings
     from athanor.instruments.laboratory import UnknownLaboratory
     from athanor.instruments.profile import ProfileError
 
     try:
-        profile, problems = fitting.examine(spec, text)
+        profile, problems = fitting.examine(spec, document=tree)
     except (ProfileError, UnknownLaboratory) as error:
-        line = fitting.line_in(text, ["laboratory"])
+        if isinstance(error, ProfileError) and given is not None:
+            error = error.naming(given)
+        line = line_of(tree, ("laboratory",))
         return None, [SpecProblem(line, "laboratory.profile", str(error), "put the instrument's profile right")]
     if profile is not None and ledger is not None:
         problems += [
-            SpecProblem(fitting.line_in(text, field.split(".")), field, message, remedy)
+            SpecProblem(line_of(tree, tuple(field.split("."))), field, message, remedy)
             for field, message, remedy in check_needs(spec, ledger, profile.name)
         ]
     if spec.reasoner in ("auto", "language-model"):
         try:
             ModelSettings.from_environment(required=spec.reasoner == "language-model")
         except ModelNotConfigured as error:
-            problems.append(SpecProblem(fitting.line_in(text, ["reasoner"]), "reasoner", str(error), ""))
+            problems.append(SpecProblem(line_of(tree, ("reasoner",)), "reasoner", str(error), ""))
     return profile, problems

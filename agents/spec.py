@@ -337,6 +337,15 @@ def parse(text: str, file: str = "<campaign>") -> Spec:
         raise SpecError(file, [problem]) from error
     except YAMLError as error:
         raise SpecError(file, [SpecProblem(None, "YAML", str(error), "")]) from error
+    return validate(document, file)
+
+
+def validate(document: Any, file: str = "<campaign>") -> Spec:
+    """As `parse`, of what was read from YAML already, with the lines that it knows.
+
+    Raises:
+        SpecError: with every problem, its line, field and remedy.
+    """
     if not isinstance(document, Mapping):
         raise SpecError(
             file, [SpecProblem(1, "document", "is not a mapping", "start with 'name: …' on the first line")]

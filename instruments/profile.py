@@ -36,6 +36,12 @@ Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Value = bool | int | Finite | str  # bool first, so that it is seen and refused, not taken for a number
 
 
+LARGEST = 1_000_000
+"""Bytes of a profile that are read."""
+SUFFIXES = (".yaml", ".yml")
+"""How the files are called in a folder in which profiles are looked for."""
+
+
 class ProfileProblem(BaseModel):
     """One thing wrong in a profile: where it stands and what would put it right."""
 
@@ -57,6 +63,19 @@ class ProfileError(ValueError):
     def __init__(self, problems: list[ProfileProblem]) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+    def naming(self, source: str) -> ProfileError:
+        """The same of a file that is called otherwise, such as for somebody who is not to learn where it lies."""
+        return ProfileError([problem.model_copy(update={"source": source}) for problem in self.problems])
+
+
+def is_profile_file(path: Path) -> bool:
+    """Whether a file, links followed, may be looked at as a profile: plain, not too large, and called like one."""
+    try:
+        found = path.resolve()
+        return found.suffix in SUFFIXES and found.is_file() and found.stat().st_size <= LARGEST
+    except (OSError, ValueError):  # no file can have such a name
+        return False
 
 
 class Part(BaseModel):
@@ -297,14 +316,15 @@ def grant_patience(profile: Profile) -> None:
 def load_profile(path: Path) -> Profile:
     """Read a profile file; raises `ProfileError` naming file, line, field and remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST} bytes")
+        text = raw.decode("utf-8")
+    except (OSError, ValueError) as error:
+        said = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
         raise ProfileError(
-            [
-                ProfileProblem(
-                    source=str(path), line=None, field="", detail=str(error), remedy="give a readable text file"
-                )
-            ]
+            [ProfileProblem(source=str(path), line=None, field="", detail=said, remedy="give a readable text file")]
         ) from error
     return parse_profile(text, source=str(path))
 
@@ -322,6 +342,9 @@ def parse_profile(text: str, source: str = "<profile>") -> Profile:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else None
         raise broken(str(error.problem or error), line, "correct the YAML here") from error
+    except Exception as error:  # control characters, a number of 90,000 digits, a date of month 99
+        reason = getattr(error, "reason", None) or error
+        raise broken(f"it cannot be read: {str(reason)[:200]}", None, "write it in plain values") from error
     if not isinstance(tree, dict):
         raise broken("not a mapping", 1, "start with `name: ...`")
 
@@ -373,4 +396,7 @@ def _remedy(problem: Any) -> str:
         return "correct it"  # the detail already says how
     value = problem.get("input")
     shown = value if not isinstance(value, float) or math.isfinite(value) else str(value)
-    return f"it is {shown!r}; correct it"
+    try:
+        return f"it is {shown!r}; correct it"
+    except ValueError:  # a number of more digits than are written
+        return "correct it"

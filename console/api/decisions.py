@@ -283,7 +283,7 @@ def respond(experiment_id: str, asked: Response, request: Request) -> EventOut:
     return EventOut.of(desk_of(request).commands(caller_of(request)).respond(experiment_id, asked.revision, asked.text))
 
 
-@door.on("POST", "/experiments/{experiment_id}/edit/check", "experiment.decide")
+@door.on("POST", "/experiments/{experiment_id}/edit/check", "experiment.decide", is_pure=True)
 def check_edit(experiment_id: str, asked: Trial, request: Request) -> TrialOut:
     """Say what would come of an edit, without making it."""
     ledger = desk_of(request).ledger
@@ -314,7 +314,7 @@ def approve_batch(campaign_id: str, asked: Batch, request: Request) -> list[Deci
     return [DecisionOut.of(one) for one in made]
 
 
-@door.on("POST", "/campaigns/{campaign_id}/approve-batch/check", "experiment.decide")
+@door.on("POST", "/campaigns/{campaign_id}/approve-batch/check", "experiment.decide", is_pure=True)
 def check_batch(campaign_id: str, asked: Batch, request: Request) -> BatchCheck:
     """Say which of several revisions could be approved together, and which not and why. Nothing is approved."""
     made = desk_of(request).commands(caller_of(request))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from athanor.memory.places import InstrumentPlace, PlaceError, runtime_dir
 
 log = logging.getLogger(__name__)
 
+READERS = 2
+"""So many campaigns' files are read at a time."""
+
 
 class Desk:
     """One site, for one console.
@@ -48,6 +52,7 @@ class Desk:
         self.ledger = ledger
         self.people = People(home / PEOPLE, self.tell)
         self.answers = Answers()
+        self.reading = threading.BoundedSemaphore(READERS)
         self.watch = Watch(ledger)
         self.shared = Shared()
         self.gauges = Gauges()

@@ -11,6 +11,8 @@ Every route says what it needs; one that says nothing cannot be made. What it ne
 Where the body, and not the path, says which instrument it is about (`x-either`), the door asks whether whoever asks may
 on some instrument, and the handler asks for that one.
 
+Some routes change nothing though they take a body (`x-pure`): their answers are made anew each time, and not kept.
+
 Some routes open to sessions alone (`x-session`): a program's token changes no account, its own neither.
 
 Where a path names a campaign or an experiment, the scope must hold for its instrument, simulated or real.
@@ -26,6 +28,7 @@ import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
@@ -53,6 +56,10 @@ LONGEST_KEY = 200
 MOST_KEYS = 10_000
 STOP_THREADS = {"admission": 16, "one": 16, "all": 64}
 """Threads for those who stop: to be let in, to stop one instrument, to stop everything. None waits for the others."""
+MOST_OWN = 1000
+"""Keys that are kept of one person, so that nobody's are lost to somebody else's."""
+MOST_BYTES = 64 * 2**20
+"""Of answers, all together."""
 UNKNOWN = Problem(
     code="idempotency.unknown",
     detail="nobody knows what came of this change",
@@ -72,6 +79,11 @@ def caller_of(request: Request) -> Caller:
     """Who asks; the door has let them in."""
     caller: Caller = request.state.caller
     return caller
+
+
+def mark_done(request: Request) -> None:
+    """Say that a change was made: whatever is raised after this, the same key does not make it again."""
+    request.state.is_done = True
 
 
 _CSRF_KEY = secrets.token_bytes(32)
@@ -97,6 +109,7 @@ class GuardedRoute(APIRoute):
         self.needs: Needs = needs  # type: ignore[assignment]
         self.is_for_sessions = bool(extra.get("x-session"))
         self.on_either = bool(extra.get("x-either"))
+        self.is_pure = bool(extra.get("x-pure"))
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler, behind the door."""
@@ -110,7 +123,8 @@ class GuardedRoute(APIRoute):
             )
             key = request.headers.get(KEY)
             # A stop is given as often as it is asked for. Secrets are told once, and kept by nobody.
-            if key is None or request.method in SAFE or self.needs in ("nobody", "stop") or self.is_for_sessions:
+            is_unkept = self.needs in ("nobody", "stop") or self.is_for_sessions or self.is_pure
+            if key is None or request.method in SAFE or is_unkept:
                 return await inner(request)
             return await self._once(key, request, inner)
 
@@ -150,7 +164,10 @@ class GuardedRoute(APIRoute):
         try:
             response = await inner(request)
         except (HTTPException, RequestValidationError, *KNOWN):
-            answers.forget(claim)  # nothing was done: it may be tried again
+            if getattr(request.state, "is_done", False):
+                answers.keep(claim, 409, UNKNOWN)
+            else:
+                answers.forget(claim)  # nothing was done: it may be tried again
             raise
         except BaseException:
             answers.keep(claim, 409, UNKNOWN)
@@ -253,12 +270,17 @@ class Door(APIRouter):
         status: int = 200,
         is_for_sessions: bool = False,
         on_either: bool = False,
+        is_pure: bool = False,
     ) -> Callable[[Any], Any]:
-        """Add a route. `on_either`: which instrument it is about stands in the body, and the handler asks for it."""
+        """Add a route.
+
+        `on_either`: which instrument it is about stands in the body, and the handler asks for it. `is_pure`: it changes
+        nothing, whatever its method.
+        """
         problems: dict[int | str, dict[str, Any]] = {
             code: {"model": Problem} for code in (400, 401, 403, 404, 409, 422, 429, 503)
         }
-        marks = {"x-session": is_for_sessions, "x-either": on_either}
+        marks = {"x-session": is_for_sessions, "x-either": on_either, "x-pure": is_pure}
         extra = {"x-needs": needs, **{name: True for name, holds in marks.items() if holds}}
         return self.api_route(path, methods=[method], status_code=status, responses=problems, openapi_extra=extra)
 
@@ -269,21 +291,50 @@ class Claim:
     def __init__(self, login: str, key: str, method: str, path: str, body: bytes) -> None:
         if not 0 < len(key) <= LONGEST_KEY:
             raise Denied(422, "idempotency.key", f"{KEY}: 1 to {LONGEST_KEY} characters")
+        self.login = login
         self.key = json.dumps([login, key])
         self.asked = hashlib.sha256(b"\0".join([method.encode(), path.encode(), body])).hexdigest()
+
+
+@dataclass
+class Kept:
+    """A change that carried a key. `answer`: None while it is being made."""
+
+    at: float
+    login: str
+    asked: str
+    answer: tuple[int, str] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its answer, as good as."""
+        return 0 if self.answer is None else len(self.answer[1].encode())
 
 
 class Answers:
     """Answers to changes that carried a key, for a day: the same change asked again is not made again.
 
     In the memory of this process: a console that was started anew has forgotten them, and the ledger, which takes each
-    decision once, says what became of a change.
+    decision once, says what became of a change. Where they grow too large, the oldest are forgotten but not their keys.
+
+    Args:
+        clock: seconds.
+        most_bytes: so large are all answers together.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, most_bytes: int = MOST_BYTES) -> None:
         self._clock = clock
+        self._most_bytes = most_bytes
         self._guard = threading.Lock()
-        self._kept: dict[str, tuple[float, str, tuple[int, str] | None]] = {}
+        self._kept: dict[str, Kept] = {}
+        self._own: dict[str, dict[str, None]] = {}  # the keys of each person, the oldest first
+        self._full: dict[str, None] = {}  # the keys whose whole answers are kept, the oldest first
+        self._bytes = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all answers together."""
+        return self._bytes
 
     def claim(self, claim: Claim) -> tuple[int, str] | None:
         """The answer of before, or None for whoever is the first to ask. Raises `Denied`."""
@@ -291,14 +342,20 @@ class Answers:
         with self._guard:
             while self._kept:
                 oldest = next(iter(self._kept))
-                if self._kept[oldest][0] > now - KEPT_S and len(self._kept) < MOST_KEYS:
+                if self._kept[oldest].at > now - KEPT_S:
                     break
-                del self._kept[oldest]
+                self._drop(oldest)
             found = self._kept.get(claim.key)
             if found is None:
-                self._kept[claim.key] = (now, claim.asked, None)
+                own = self._own.get(claim.login, {})
+                if len(own) >= MOST_OWN:
+                    self._drop(next(iter(own)))
+                elif len(self._kept) >= MOST_KEYS:
+                    self._drop(next(iter(self._kept)))
+                self._kept[claim.key] = Kept(now, claim.login, claim.asked)
+                self._own.setdefault(claim.login, {})[claim.key] = None
                 return None
-        _, asked, answer = found
+            asked, answer = found.asked, found.answer
         if asked != claim.asked:
             raise Denied(422, "idempotency.reused", f"this {KEY} was used for something else; take a new one")
         if answer is None:
@@ -308,11 +365,33 @@ class Answers:
     def keep(self, claim: Claim, status: int, text: str) -> None:
         """Keep an answer."""
         with self._guard:
-            if claim.key in self._kept:
-                at, asked, _ = self._kept[claim.key]
-                self._kept[claim.key] = (at, asked, (status, text))
+            found = self._kept.get(claim.key)
+            if found is None:
+                return
+            self._answer(found, (status, text))
+            self._full[claim.key] = None
+            while self._bytes > self._most_bytes and self._full:
+                oldest = next(iter(self._full))
+                del self._full[oldest]
+                self._answer(self._kept[oldest], (409, UNKNOWN))
 
     def forget(self, claim: Claim) -> None:
         """Nothing came of it."""
         with self._guard:
-            self._kept.pop(claim.key, None)
+            self._drop(claim.key)
+
+    def _answer(self, found: Kept, answer: tuple[int, str]) -> None:
+        self._bytes -= found.size
+        found.answer = answer
+        self._bytes += found.size
+
+    def _drop(self, key: str) -> None:
+        found = self._kept.pop(key, None)
+        if found is None:
+            return
+        self._bytes -= found.size
+        self._full.pop(key, None)
+        own = self._own[found.login]
+        own.pop(key, None)
+        if not own:
+            del self._own[found.login]

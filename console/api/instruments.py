@@ -530,7 +530,7 @@ def writes(instrument: str, asked: WritesAsked, request: Request) -> WritesOut:
     return WritesOut(on=state.on, reason=state.reason, by=state.by, at=state.at, saved=state.saved)
 
 
-@door.on("POST", "/instruments/{instrument}/moves/preview", "instrument.operate")
+@door.on("POST", "/instruments/{instrument}/moves/preview", "instrument.operate", is_pure=True)
 def preview(instrument: str, asked: MoveAsked, request: Request) -> MovePreview:
     """What a motion by hand would do, before it is ordered. Nothing moves, and nothing is signed."""
     desk = desk_of(request)

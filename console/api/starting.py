@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from athanor.console.api.accounts import Asked
 from athanor.console.api.campaigns import BestOut, CampaignLine, Name, Reason
-from athanor.console.api.door import Door, caller_of, desk_of
+from athanor.console.api.door import Door, caller_of, desk_of, mark_done
 from athanor.console.api.problems import Denied
 from athanor.console.commands import campaigns as commands
 from athanor.console.commands.rehearsals import LONGEST_S, MOST_EXPERIMENTS, Rehearsals
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 door = Door("starting")
 
-Text = Annotated[str, Field(max_length=100_000, description="A campaign's file, in YAML.")]
+# As `athanor.agents.reading.LONGEST`, which is not read here: it takes a while to import.
+Text = Annotated[str, Field(max_length=30_000, description="A campaign's file, in YAML.")]
+PATIENCE_S = 5.0
+"""So long a start waits for others' files to be read; a check is made again soon, and does not wait."""
 
 
 class Taken(BaseModel):
@@ -236,25 +241,44 @@ def profiles(request: Request) -> list[ProfileOut]:
     return [ProfileOut.model_validate(one) for one in commands.profiles(desk_of(request).ledger)]
 
 
-@door.on("POST", "/campaigns/draft", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/draft", "campaign.start", on_either=True, is_pure=True)
 def draft(asked: Draft, request: Request) -> FileOut:
     """A commented file to start from, written from an instrument's profile."""
-    return FileOut(yaml=commands.draft(asked.profile, desk_of(request).ledger))
+    with _reading(request):
+        return FileOut(yaml=commands.draft(asked.profile, desk_of(request).ledger))
 
 
 # -- a file as it is written ------------------------------------------------------------------------------------------
 
 
-@door.on("POST", "/campaigns/check", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/check", "campaign.start", on_either=True, is_pure=True)
 def check(asked: File, request: Request) -> CheckOut:
     """Everything that is wrong with a campaign's file, in one answer, and what it would do. Nothing is started."""
-    return _checked(asked.yaml, request)
+    with _reading(request):
+        return _checked(asked.yaml, request)
 
 
-@door.on("POST", "/campaigns/compose", "campaign.start", on_either=True)
+@door.on("POST", "/campaigns/compose", "campaign.start", on_either=True, is_pure=True)
 def compose(asked: Composition, request: Request) -> CheckOut:
     """Change fields of a campaign's file, as a form does; comments and all else stay. The answer is as of `check`."""
-    return _checked(commands.compose(asked.yaml, [(one.path, one.value) for one in asked.changes]), request)
+    with _reading(request):
+        return _checked(commands.compose(asked.yaml, [(one.path, one.value) for one in asked.changes]), request)
+
+
+@contextlib.contextmanager
+def _reading(request: Request, patience_s: float = 0.0) -> Iterator[None]:
+    """Read a file among few others: that is pure work, which keeps the threads of everybody else waiting.
+
+    Raises:
+        Denied: enough files are being read.
+    """
+    room = desk_of(request).reading
+    if not room.acquire(timeout=patience_s):
+        raise Denied(429, "check.busy", "others' files are being read just now", "ask again in a second", wait_s=1.0)
+    try:
+        yield
+    finally:
+        room.release()
 
 
 def _checked(text: str, request: Request) -> CheckOut:
@@ -284,7 +308,8 @@ def _checked(text: str, request: Request) -> CheckOut:
 
 def _spec(text: str, request: Request) -> Spec:
     """The campaign of a file. Raises `Denied` with everything that is wrong with it."""
-    found = commands.read(text, desk_of(request).ledger)
+    with _reading(request, PATIENCE_S):
+        found = commands.read(text, desk_of(request).ledger)
     if found.spec is None:
         said = "; ".join(
             f"{f'line {one.line}: ' if one.line else ''}{one.field}: {one.message}" for one in found.problems
@@ -318,10 +343,12 @@ def start(asked: Start, request: Request) -> StartedOut:
         )
     may_grant = caller.may("autonomy.grant", simulated=simulated)
     made = commands.CampaignCommands(desk.ledger, caller.person.login)
-    found = desk.ledger.campaign(made.start(spec, may_grant=may_grant))
+    campaign_id, driven = made.start(spec, may_grant=may_grant)
+    mark_done(request)
+    found = desk.ledger.campaign(campaign_id)
     return StartedOut(
         campaign=CampaignLine.of(found),
-        driver=DriverOut.model_validate(commands.driver_of(desk.ledger, found)),
+        driver=DriverOut.model_validate(driven),
         granted=any(decision.kind == "grant" for decision in desk.ledger.decisions(found.id)),
     )
 

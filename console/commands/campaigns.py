@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import stat
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
     from athanor.memory.records import Campaign
+
+log = logging.getLogger(__name__)
 
 START_S = 3.0
 """So long it is waited for a campaign's process to take it up or to end; both can be asked for later."""
@@ -115,15 +120,19 @@ def draft(profile: str, ledger: Ledger) -> str:
         ProfileError: it is wrong.
     """
     from athanor.console.cli import drafts
+    from athanor.instruments.profile import ProfileError, is_profile_file
 
     for folder in profile_folders(ledger):
         try:
             path = (folder / profile).resolve()
-            is_there = path.is_relative_to(folder) and path.is_file()
+            is_there = path.is_relative_to(folder) and is_profile_file(path)
         except (OSError, ValueError):  # no file can have such a name
             is_there = False
         if is_there:
-            return drafts.from_profile(path, folder / "campaign.yaml")
+            try:
+                return drafts.from_profile(path, folder / "campaign.yaml")
+            except ProfileError as error:
+                raise error.naming(profile) from error
     raise Refused(f"there is no profile {profile} in the folders of this site", "GET /api/v1/profiles lists them.")
 
 
@@ -233,10 +242,11 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
 
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
-    from ruamel.yaml.error import YAMLError
 
-    from athanor.agents.reading import unreadable
+    from athanor.agents.reading import LONGEST, MOST_PARTS, unreadable
 
+    if _parts(changes) > MOST_PARTS or _length(changes) > LONGEST:
+        raise Refused("these changes are more than a campaign's file can hold", "Change less at a time.")
     if said := unreadable(text):
         raise Refused(f"the file cannot be changed by a form: {said}", "Put that right in the file first.")
     writer = YAML(typ="rt")
@@ -245,7 +255,7 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
     writer.indent(mapping=2, sequence=4, offset=2)
     try:
         document = writer.load(text)
-    except YAMLError as error:
+    except Exception as error:  # whatever it is: a number of 90,000 digits, a date of month 99
         raise Refused(
             "the file cannot be changed by a form while it is not YAML", "Put that right in the file first."
         ) from error
@@ -255,6 +265,20 @@ def compose(text: str, changes: Sequence[tuple[Sequence[str | int], Any]]) -> st
     out = StringIO()
     writer.dump(document, out)
     return out.getvalue()
+
+
+def _parts(value: Any) -> int:
+    """Of how many parts a value is made."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + _parts(one) for one in value.values())
+    return 1 + sum(map(_parts, value)) if isinstance(value, list | tuple) else 1
+
+
+def _length(changes: Sequence[tuple[Sequence[str | int], Any]]) -> int:
+    try:
+        return len(json.dumps(list(changes), default=str))
+    except (ValueError, RecursionError):  # a number of more digits than can be written
+        return sys.maxsize
 
 
 def _put(node: Any, path: list[str | int], value: Any) -> None:
@@ -348,16 +372,29 @@ def driver_of(ledger: Ledger, campaign: Campaign) -> Driver:
         return Driver("starting", by, since)
     if campaign.state in (*OVER, "paused"):
         return Driver("ended", by, since)
-    said = _tail(Path(str(started.body["log"])))
+    said = _tail(_log_of(ledger, campaign))  # not what an event names: anybody's file could be shown by one
     return Driver("failed", by, since, f"its process ended without a word{said}", "Resume the campaign.")
 
 
+def _log_of(ledger: Ledger, campaign: Campaign) -> Path:
+    """Where the process that drives a campaign writes. Raises `Refused` for a name that no file can have."""
+    from athanor.agents.campaign import instrument_place
+
+    if Path(campaign.id).name != campaign.id:
+        raise Refused(f"{campaign.id} is no name for a file")
+    return instrument_place(campaign, ledger).directory / "drivers" / f"{campaign.id}.log"
+
+
 def _tail(path: Path) -> str:
+    """The last line of a process's log, if it is a file of that name and no link, pipe or device."""
     try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL))
-            text = file.read().decode("utf-8", errors="replace").strip()
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(number, "rb") as file:
+            about = os.fstat(number)
+            if not stat.S_ISREG(about.st_mode):
+                return ""
+            file.seek(max(0, about.st_size - TAIL))
+            text = file.read(TAIL).decode("utf-8", errors="replace").strip()
     except OSError:
         return ""
     return f"; its log ends: {text.splitlines()[-1]}" if text else ""
@@ -366,23 +403,31 @@ def _tail(path: Path) -> str:
 class CampaignCommands(Commands):
     """What one person does with whole campaigns."""
 
-    def start(self, spec: Spec, *, may_grant: bool) -> str:
-        """Open a campaign, grant it what its file asks for if this person may, and have it driven. Returns its id.
+    def start(self, spec: Spec, *, may_grant: bool) -> tuple[str, Driver]:
+        """Open a campaign, grant it what its file asks for if this person may, and have it driven.
 
-        The process that drives it is none of ours: ending this one does not end it. What became of it says `driver_of`.
+        The process that drives it is none of ours: ending this one does not end it. Returns the campaign's id and what
+        drives it. Once the campaign is open nothing is raised: whoever is told of an error would open another one.
 
         Raises:
             Refused: Stop All is latched on the instrument; nothing was opened.
-            SpecError: it does not fit the instrument.
+            SpecError: it does not fit the instrument; nothing was opened.
+            ModelNotConfigured: it is to ask a model that nobody has configured; nothing was opened.
         """
         from athanor.agents import campaign as campaigns
         from athanor.agents.fitting import resolve
 
         self._check_latch(resolve(spec)[1])
+        check_reasoner(spec)
         campaign_id = campaigns.open_campaign(spec, self.ledger)
-        self.ledger.add_event(campaign_id, "opened", {"by": self.person, "through": "console"})
-        self.drive(self.ledger.campaign(campaign_id), may_grant=may_grant)
-        return campaign_id
+        try:
+            self.ledger.add_event(campaign_id, "opened", {"by": self.person, "through": "console"})
+            return campaign_id, self.drive(self.ledger.campaign(campaign_id), may_grant=may_grant)
+        except Exception as error:
+            log.exception("%s was opened, and nothing drives it", campaign_id)
+            remedy = "It is open: resume it, and do not start it again."
+            said = f"it was opened, but nothing could be started for it: {str(error) or type(error).__name__}"
+            return campaign_id, Driver("failed", self.person, datetime.now(UTC), said, remedy)
 
     def _check_latch(self, profile: Profile) -> None:
         from athanor.instruments.latch import Latch
@@ -478,19 +523,22 @@ class CampaignCommands(Commands):
         return self._launch(campaign)
 
     def _launch(self, campaign: Campaign) -> Driver:
-        from athanor.agents.campaign import instrument_place
         from athanor.agents.holders import process_name
         from athanor.agents.process import STARTED
         from athanor.instruments import detached
 
-        folder = instrument_place(campaign, self.ledger).directory / "drivers"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{campaign.id}.log"
+        path = _log_of(self.ledger, campaign)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = [sys.executable, "-m", "athanor.agents.process", self.ledger.url, campaign.id]
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab") as output:
             process = detached.start(command, output, environment=os.environ)
-        body = {"process": process_name(process.pid), "by": self.person, "log": str(path)}
-        self.ledger.add_event(campaign.id, STARTED, body)
+        try:
+            body = {"process": process_name(process.pid), "by": self.person, "log": str(path)}
+            self.ledger.add_event(campaign.id, STARTED, body)
+        except BaseException:
+            # Nobody would know of it, and another would be started beside it. Asked to, it ends without harm.
+            process.terminate()
+            raise
         until = time.monotonic() + START_S
         while True:
             found = driver_of(self.ledger, self.ledger.campaign(campaign.id))

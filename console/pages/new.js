@@ -58,7 +58,9 @@ function useCheck(yaml) {
       const told = await look("/campaigns/check", { yaml: text });
       if (turn === newest.current) setState({ told, of: text, problem: null });
     } catch (problem) {
-      if (turn === newest.current) setState((before) => ({ ...before, problem }));
+      if (turn !== newest.current) return;
+      if (problem.code === "check.busy") setTimeout(() => turn === newest.current && ask_(text), SOON_MS * 3);
+      else setState((before) => ({ ...before, problem }));
     }
   };
   useEffect(() => {

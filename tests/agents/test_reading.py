@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from athanor.agents.reading import LONGEST, read
+from athanor.agents.reading import LONGEST, MOST_PARTS, read
 from athanor.agents.spec import parse
 from athanor.instruments.laboratory import load
 
@@ -68,6 +68,36 @@ def test_texts_that_would_take_everything_are_not_looked_at() -> None:
     assert fields("x" * (LONGEST + 1)) == ["file"]
     assert fields("a: &a [x]\nb: *a\n") == ["YAML"]
     assert fields("{a: " * 100) == ["YAML"]
+
+
+def test_a_file_of_too_many_parts_is_given_up_before_anything_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ruamel.yaml
+
+    made: list[int] = []
+    load = ruamel.yaml.YAML.load
+    monkeypatch.setattr(ruamel.yaml.YAML, "load", lambda self, text: made.append(len(text)) or load(self, text))
+    text = READY + f"notes: [{'1,' * (MOST_PARTS + 1)}]\n"
+    assert len(text) < LONGEST
+    [problem] = read(text, ()).problems
+    assert "parts" in problem.message and problem.remedy and not made
+    assert read(READY, ()).spec is not None and len(made) == 1, "a file is read once"
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("9" * 20_000, None),
+        ("0x" + "f" * 20_000, "seed"),
+        ("!!set {? 0x" + "f" * 20_000 + "}", "seed"),
+        ("2024-99-99", ""),
+    ],
+)
+def test_values_that_nothing_can_hold_are_faults(value: str, line: str | None) -> None:
+    text = READY.replace("seed: 1\n", "") + f"seed: {value}\n"
+    found = read(text, ())
+    assert found.spec is None and found.problems and len(str(found.problems)) < 2000
+    if line:
+        assert found.problems[0].line == len(text.splitlines())
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,6 +18,7 @@ from athanor.console.api.door import (
     KEPT_S,
     KEY,
     MOST_KEYS,
+    MOST_OWN,
     OPEN,
     Answers,
     Claim,
@@ -304,8 +305,70 @@ def test_answers_are_kept_for_a_day_and_one_is_made_at_a_time() -> None:
     now = KEPT_S + 1
     assert answers.claim(claim) is None
     for number in range(MOST_KEYS):
-        assert answers.claim(Claim("ada", f"k{number}", "POST", "/x", b"{}")) is None
+        assert answers.claim(Claim(f"p{number % 20}", f"k{number}", "POST", "/x", b"{}")) is None
     assert answers.claim(claim) is None, "so many are kept, and no more"
+
+
+def test_nobody_s_keys_are_lost_to_somebody_else_s() -> None:
+    answers = Answers()
+    mine, first, second = (
+        Claim(who, key, "POST", "/x", b"") for who, key in (("ada", "k"), ("bob", "0"), ("bob", "1"))
+    )
+    for claim in (mine, first, second):
+        assert answers.claim(claim) is None
+        answers.keep(claim, 200, claim.key)
+    for number in range(2, MOST_OWN + 1):
+        assert answers.claim(Claim("bob", str(number), "POST", "/x", b"")) is None
+    assert answers.claim(mine) == (200, mine.key) and answers.claim(second) == (200, second.key)
+    assert answers.claim(first) is None, "their own oldest goes first"
+
+
+def test_large_answers_are_forgotten_and_their_changes_not_made_again() -> None:
+    answers = Answers(most_bytes=10_000)
+    claims = [Claim("ada", str(number), "POST", "/x", b"") for number in range(30)]
+    for claim in claims:
+        assert answers.claim(claim) is None
+        answers.keep(claim, 200, "x" * 1000)
+        assert answers.size <= 10_000
+    assert answers.claim(claims[-1]) == (200, "x" * 1000)
+    again = answers.claim(claims[0])
+    assert again is not None and again[0] == 409 and "idempotency.unknown" in again[1]
+    answers.claim(last := Claim("ada", "large", "POST", "/x", b""))
+    answers.keep(last, 200, "x" * 20_000)
+    assert answers.size <= 10_000 and (answers.claim(last) or (0,))[0] == 409
+    for claim in (*claims, last):
+        answers.forget(claim)
+    assert answers.size == 0
+
+
+def test_what_changes_nothing_is_not_kept(site: Site) -> None:
+    client = site.signed_in("owner")
+    pure = {
+        "/api/v1/campaigns/draft": {"profile": "none.yaml"},
+        "/api/v1/campaigns/check": {"yaml": "a: 1"},
+        "/api/v1/campaigns/compose": {"yaml": "a: 1", "changes": [{"path": ["a"], "value": 2}]},
+        f"/api/v1/experiments/{site.experiment.id}/edit/check": {
+            "revision": site.experiment.revision,
+            "values": site.experiment.values,
+        },
+        f"/api/v1/campaigns/{site.campaign}/approve-batch/check": {
+            "revisions": [{"experiment": site.experiment.id, "revision": site.experiment.revision}],
+            "envelope": {"temperature": [0, 100]},
+            "max_experiments": 1,
+        },
+        "/api/v1/instruments/snar-flow/moves/preview": {"targets": {"temperature": 60.0}},
+    }
+    told = {}
+    for path, body in pure.items():
+        for _ in range(2):
+            answer = client.post(path, json=body, headers={KEY: "one"})
+            assert "idempotent-replay" not in answer.headers
+            told[path] = (answer.status_code, answer.text[:200])
+    assert not site.desk.answers._kept, told
+    marked = {
+        path for path, route in site.app.openapi()["paths"].items() if any(one.get("x-pure") for one in route.values())
+    }
+    assert len(marked) == len(pure)
 
 
 def test_a_stop_is_given_as_often_as_it_is_asked_for(site: Site) -> None:

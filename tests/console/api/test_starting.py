@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +16,16 @@ import pytest
 
 from athanor.agents.campaign import shut_down_laboratory
 from athanor.agents.process import STARTED
+from athanor.agents.reading import LONGEST
+from athanor.console.api.campaigns import CampaignLine
+from athanor.console.api.desk import READERS
+from athanor.console.api.door import KEY
 from athanor.console.commands import campaigns as commands
+from athanor.console.commands.refused import Refused
+from athanor.instruments import detached, profile
 from athanor.instruments.config import Config
 from athanor.instruments.latch import Latch
+from athanor.memory.errors import LedgerBusy
 from athanor.memory.places import InstrumentPlace
 from tests.console.api.site_rig import Site, code
 
@@ -138,6 +148,42 @@ def test_a_form_changes_the_file_and_nothing_else_of_it(site: Site) -> None:
     assert client.post("/api/v1/campaigns/compose", json=nowhere).status_code == 409
 
 
+def test_numbers_and_changes_that_no_file_can_hold_are_refused(site: Site) -> None:
+    client = site.signed_in("scientist")
+    long = SHORT + f"seed: {'9' * 20_000}\n"
+    check = client.post("/api/v1/campaigns/check", json={"yaml": long})
+    assert check.status_code == 200 and "cannot be read" in str(check.json()["faults"])
+    some = [{"path": ["stop", "patience"], "value": 4}]
+    assert code(client.post("/api/v1/campaigns/compose", json={"yaml": long, "changes": some})) == "refused"
+    many = [{"path": ["laboratory", "options"], "value": {f"x{n}": n for n in range(3000)}}]
+    assert code(client.post("/api/v1/campaigns/compose", json={"yaml": SHORT, "changes": many})) == "refused"
+    assert client.post("/api/v1/campaigns/check", json={"yaml": "#" * 30_001}).status_code == 422
+    assert LONGEST == 30_000, "the door and the reader take files of one length"
+
+
+def test_few_files_are_read_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from athanor.console.api import starting
+
+    client = site.signed_in("scientist")
+    monkeypatch.setattr(starting, "PATIENCE_S", 0.0)
+    for _ in range(READERS):
+        assert site.desk.reading.acquire(blocking=False)
+    asked = {"yaml": SHORT}
+    for path, body in (
+        ("check", asked),
+        ("compose", {**asked, "changes": [{"path": ["seed"], "value": 1}]}),
+        ("draft", {"profile": "none.yaml"}),
+    ):
+        busy = client.post(f"/api/v1/campaigns/{path}", json=body)
+        assert (busy.status_code, code(busy), busy.headers["Retry-After"]) == (429, "check.busy", "1"), path
+    assert code(start(client)) == "check.busy"
+    for _ in range(READERS):
+        site.desk.reading.release()
+    for _ in range(READERS + 1):
+        client.post("/api/v1/campaigns/draft", json={"profile": "none.yaml"})  # refused, and its place is given back
+    assert client.post("/api/v1/campaigns/check", json=asked).json()["ok"]
+
+
 def test_a_campaign_runs_in_a_process_of_its_own(site: Site, processes: list[int]) -> None:
     client = site.signed_in("operator")
     answer = start(client)
@@ -154,6 +200,66 @@ def test_a_campaign_runs_in_a_process_of_its_own(site: Site, processes: list[int
     until(lambda: client.get(f"/api/v1/campaigns/{name}/driver").json()["standing"] == "ended", "it ended")
     assert code(client.post(f"/api/v1/campaigns/{name}/resume")) == "refused"
     assert code(client.post(f"/api/v1/campaigns/{name}/cancel")) == "refused"
+
+
+@pytest.mark.parametrize("error", [LedgerBusy("busy"), Refused("no", "wait"), OSError("no space")])
+def test_one_key_opens_one_campaign_whatever_happens_after(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    client = site.signed_in("operator")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(commands.CampaignCommands, "drive", broken)
+    body = {"yaml": SHORT, "instrument": "snar-flow"}
+    told = [client.post("/api/v1/campaigns", json=body, headers={KEY: "one"}) for _ in range(3)]
+    assert {one.status_code for one in told} == {201} and len({one.text for one in told}) == 1
+    [made] = [one for one in site.ledger.campaigns() if one.name == "A short one"]
+    answer = told[0].json()
+    assert answer["campaign"]["id"] == made.id and answer["driver"]["standing"] == "failed"
+    assert str(error) in answer["driver"]["why"] and "resume" in answer["driver"]["remedy"]
+
+
+def test_an_answer_that_cannot_be_made_opens_no_second_campaign(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = site.signed_in("operator")
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise LedgerBusy("busy")
+
+    monkeypatch.setattr(commands.CampaignCommands, "drive", broken)
+    monkeypatch.setattr(CampaignLine, "of", broken)
+    body = {"yaml": SHORT, "instrument": "snar-flow"}
+    told = [client.post("/api/v1/campaigns", json=body, headers={KEY: "one"}) for _ in range(3)]
+    assert [code(one) for one in told] == ["ledger.busy", "idempotency.unknown", "idempotency.unknown"]
+    assert [one.name for one in site.ledger.campaigns()].count("A short one") == 1
+
+
+def test_a_process_that_cannot_be_written_down_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def sleeper(*_: Any, **__: Any) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        return started[-1]
+
+    add_event = site.ledger.add_event
+
+    def full(campaign: Any, kind: str, body: Any) -> Any:
+        if kind == STARTED:
+            raise LedgerBusy("busy")
+        return add_event(campaign, kind, body)
+
+    monkeypatch.setattr(detached, "start", sleeper)
+    monkeypatch.setattr(site.ledger, "add_event", full)
+    try:
+        answer = start(site.signed_in("operator"))
+        assert answer.status_code == 201 and answer.json()["driver"]["standing"] == "failed"
+        [process] = started
+        assert process.wait(30) == -signal.SIGTERM
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def test_resume_cancel_and_a_driver_that_was_killed(site: Site, processes: list[int]) -> None:
@@ -181,6 +287,31 @@ def test_resume_cancel_and_a_driver_that_was_killed(site: Site, processes: list[
     assert site.ledger.experiment(waiting.id).state == "withdrawn"
     [said] = site.ledger.events(name, kinds=["cancel_reason"])
     assert said.body == {"by": "scientist", "reason": "a test"}
+
+
+def test_only_the_log_of_a_campaign_s_own_process_is_shown(site: Site, home: Path) -> None:
+    client = site.signed_in("observer")
+    secret = home / "secret"
+    secret.write_text("the password is otter\n")
+    body = {"process": f"{socket.gethostname()}:999999999:1", "by": "ada", "log": str(secret)}
+    site.ledger.add_event(site.campaign, STARTED, body)
+
+    def why() -> str:
+        found = client.get(f"/api/v1/campaigns/{site.campaign}/driver").json()
+        assert found["standing"] == "failed", found
+        return str(found["why"])
+
+    assert "otter" not in why(), "an event does not say which file is shown"
+    log = site.place.directory / "drivers" / f"{site.campaign}.log"
+    log.parent.mkdir()
+    log.write_text("x" * 9000 + "\nno such controller\n")
+    assert why().endswith("its log ends: no such controller")
+    log.unlink()
+    log.symlink_to(secret)
+    assert "otter" not in why(), "a link is not followed"
+    log.unlink()
+    os.mkfifo(log)
+    assert "log ends" not in why(), "a pipe is not waited for"
 
 
 def test_what_nobody_drives_is_cancelled_too(site: Site, processes: list[int]) -> None:
@@ -247,6 +378,36 @@ def test_profiles_of_the_site_can_be_started_from(site: Site, home: Path) -> Non
     assert answer["ok"], answer["faults"]
     for path in ("a\0b", "x" * 999, "../mine.yaml", "/etc/passwd", "profiles/none.yaml"):
         assert code(client.post("/api/v1/campaigns/draft", json={"profile": path})) == "refused"
+
+
+def test_only_small_yaml_files_are_looked_at_as_profiles(
+    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = site.signed_in("scientist")
+    (home / "large.yaml").write_text("#" * 1_000_001)
+    (home / "link.yaml").symlink_to(home / "ledger.db")
+    (home / "control.yaml").write_text("name: a\x00b\n")
+    (home / "latin.yaml").write_bytes(b"name: \xe9\n")
+    (home / "digits.yaml").write_text(f"name: {'9' * 9000}\n")
+    (home / "hex.yaml").write_text(f"name: 0x{'f' * 9000}\n")
+    (home / "month.yml").write_text("name: 2024-99-99\n")
+    unread = ["ledger.db", "large.yaml", "link.yaml", "nul\\0"]
+    read: list[str] = []
+    load = profile.load_profile
+    monkeypatch.setattr(profile, "load_profile", lambda path: read.append(path.name) or load(path))
+    for name in (*unread, "control.yaml", "latin.yaml", "digits.yaml", "hex.yaml", "month.yml"):
+        for asked in (name, str(home / name)):
+            text = SHORT.replace("laboratory: snar-flow", f'laboratory: {{profile: "{asked}"}}')
+            answer = client.post("/api/v1/campaigns/check", json={"yaml": text})
+            assert answer.status_code == 200, (name, answer.text)
+            [fault] = answer.json()["faults"]
+            assert fault["field"] == "laboratory.profile", fault
+            if asked == name:
+                assert str(home) not in str(fault), fault
+        refused = client.post("/api/v1/campaigns/draft", json={"profile": name})
+        expected = "refused" if name in unread else "profile.invalid"
+        assert code(refused) == expected and str(home) not in refused.text, refused.text
+    assert not set(read) & set(unread) and "month.yml" in read
 
 
 def test_a_rehearsal_leaves_nothing_in_the_ledger(site: Site) -> None:
