@@ -1,8 +1,10 @@
-"""A console in a process of its own."""
+"""A console in a process of its own, and the end of the processes it started."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+
+from athanor.agents.campaign import shut_down_laboratory
+from athanor.agents.process import STARTED
+from athanor.instruments.executor import InstrumentBusy
+from athanor.memory.ledger import Ledger
 
 PASSWORD = "seven brown otters swim"
 
@@ -38,3 +45,19 @@ def serving(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+
+
+def end_campaigns(ledger: Ledger) -> None:
+    """End the processes that were started for campaigns of this ledger, and the workers of those campaigns."""
+    for event in ledger.events(kinds=[STARTED]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(event.body["process"].split(":")[1]), signal.SIGKILL)
+    for campaign in ledger.campaigns():
+        deadline = time.monotonic() + 30.0
+        while True:
+            try:
+                shut_down_laboratory(ledger, campaign.id)
+                break
+            except InstrumentBusy:  # until the worker has seen that the process it served is gone
+                assert time.monotonic() < deadline, f"{campaign.id} is still served"
+                time.sleep(0.05)

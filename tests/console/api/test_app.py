@@ -89,14 +89,14 @@ def test_every_error_is_a_problem(site: Site, monkeypatch: pytest.MonkeyPatch) -
     malformed = client.post(where, content=b"{", headers={"Content-Type": "application/json"})
     assert code(malformed) == "request.invalid"
 
-    def busy() -> None:
+    def busy(*_: object, **__: object) -> None:
         raise LedgerBusy("somebody writes")
 
     monkeypatch.setattr(site.ledger, "campaigns", busy)
     answer = client.get("/api/v1/campaigns")
     assert (answer.status_code, code(answer), answer.headers["retry-after"]) == (503, "ledger.busy", "1")
 
-    def broken() -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a secret of the machine")
 
     monkeypatch.setattr(site.ledger, "campaigns", broken)

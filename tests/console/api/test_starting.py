@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from athanor.agents.campaign import shut_down_laboratory
 from athanor.agents.process import STARTED
 from athanor.agents.reading import LONGEST
 from athanor.console.api.campaigns import CampaignLine
@@ -28,6 +27,7 @@ from athanor.instruments.latch import Latch
 from athanor.memory.errors import LedgerBusy
 from athanor.memory.places import InstrumentPlace
 from tests.console.api.site_rig import Site, code
+from tests.console.serving import end_campaigns
 
 SHORT = """\
 name: A short one
@@ -58,20 +58,10 @@ def until(is_so: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
 
 
 @pytest.fixture
-def processes(site: Site) -> Iterator[list[int]]:
+def ends(site: Site) -> Iterator[None]:
     """What was started for a campaign of this site ends with the test."""
-    found: list[int] = []
-    yield found
-    for event in site.ledger.events(kinds=[STARTED]):
-        found.append(int(event.body["process"].split(":")[1]))
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    for campaign in site.ledger.campaigns():
-        if campaign.name == "A short one":
-            shut_down_laboratory(site.ledger, campaign.id)
+    yield
+    end_campaigns(site.ledger)
 
 
 def start(client: Any, text: str = SHORT, instrument: str = "snar-flow") -> Any:
@@ -184,7 +174,8 @@ def test_few_files_are_read_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatc
     assert client.post("/api/v1/campaigns/check", json=asked).json()["ok"]
 
 
-def test_a_campaign_runs_in_a_process_of_its_own(site: Site, processes: list[int]) -> None:
+@pytest.mark.usefixtures("ends")
+def test_a_campaign_runs_in_a_process_of_its_own(site: Site) -> None:
     client = site.signed_in("operator")
     answer = start(client)
     assert answer.status_code == 201, answer.text
@@ -262,7 +253,8 @@ def test_a_process_that_cannot_be_written_down_is_ended(site: Site, monkeypatch:
             process.wait()
 
 
-def test_resume_cancel_and_a_driver_that_was_killed(site: Site, processes: list[int]) -> None:
+@pytest.mark.usefixtures("ends")
+def test_resume_cancel_and_a_driver_that_was_killed(site: Site) -> None:
     client = site.signed_in("scientist")
     made = start(client, ASKING).json()
     name = made["campaign"]["id"]
@@ -314,7 +306,8 @@ def test_only_the_log_of_a_campaign_s_own_process_is_shown(site: Site, home: Pat
     assert "log ends" not in why(), "a pipe is not waited for"
 
 
-def test_what_nobody_drives_is_cancelled_too(site: Site, processes: list[int]) -> None:
+@pytest.mark.usefixtures("ends")
+def test_what_nobody_drives_is_cancelled_too(site: Site) -> None:
     client = site.signed_in("scientist")
     assert client.get(f"/api/v1/campaigns/{site.campaign}/driver").json()["standing"] == "none"
     assert client.post(f"/api/v1/campaigns/{site.campaign}/cancel").status_code == 200
@@ -322,7 +315,8 @@ def test_what_nobody_drives_is_cancelled_too(site: Site, processes: list[int]) -
     assert site.ledger.experiment(site.experiment.id).state == "withdrawn"
 
 
-def test_a_driver_that_dies_at_its_start_says_why(site: Site, processes: list[int], monkeypatch: Any) -> None:
+@pytest.mark.usefixtures("ends")
+def test_a_driver_that_dies_at_its_start_says_why(site: Site, monkeypatch: Any) -> None:
     client = site.signed_in("operator")
     # A controller that cannot be started: the instrument is not available.
     (site.place.directory / "worker.lock").mkdir()

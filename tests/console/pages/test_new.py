@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from athanor.agents.campaign import open_campaign, propose_experiment, shut_down_laboratory
-from athanor.agents.process import STARTED
+from athanor.agents.campaign import open_campaign, propose_experiment
 from athanor.agents.spec import parse
 from athanor.memory.ledger import Ledger
 from tests.console.api.site_rig import POINT
 from tests.console.api.test_starting import ASKING, SHORT
 from tests.console.pages.browser import Console, accessible, until
+from tests.console.serving import end_campaigns
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -32,13 +30,7 @@ def ledger(console: Console, home: Path) -> Iterator[Ledger]:
     """The site's ledger; what was started in it ends with the test."""
     with Ledger.open(home / "ledger.db") as opened:
         yield opened
-        for event in opened.events(kinds=[STARTED]):
-            try:
-                os.kill(int(event.body["process"].split(":")[1]), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        for campaign in opened.campaigns():
-            shut_down_laboratory(opened, campaign.id)
+        end_campaigns(opened)
 
 
 def begin(page: Page, console: Console, text: str | None = None) -> None:
