@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from athanor.console import overview, wording
 from athanor.console.api.campaigns import CampaignOut, ExperimentOut, campaign_out
 from athanor.console.api.door import Door, desk_of
+from athanor.console.api.overview import FRESH_S, OVER_FRESH_S
 from athanor.console.api.problems import Denied
 from athanor.console.report.data import HypothesisCard
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 door = Door("campaigns")
 log = logging.getLogger(__name__)
 
-FRESH_S = 0.5
 RECENT = 60
 REPORT_S = 120.0
 WRITING = threading.Lock()
@@ -101,18 +101,23 @@ class BoardOut(CampaignOut):
 
 
 @door.on("GET", "/campaigns/{campaign_id}/board", "read")
-def board(campaign_id: str, request: Request) -> BoardOut:
+async def board(campaign_id: str, request: Request) -> BoardOut:
     """A campaign with all that its page shows."""
     desk = desk_of(request)
-    campaign = desk.ledger.campaign(campaign_id)
+    await desk.watch.look()
     # Many pages ask for this at once: the text is what is shared.
-    text: bytes = desk.shared.get(
+    text, _ = await desk.shared.wait(
         ("board", campaign_id),
         desk.watch.of(campaign_id),
-        FRESH_S if campaign.finished_at is None else 60.0,
-        lambda: _board(desk, campaign).model_dump_json().encode(),
+        lambda made: OVER_FRESH_S if made[1] else FRESH_S,
+        lambda: _text(desk, desk.ledger.campaign(campaign_id)),
     )
     return Response(text, media_type="application/json")  # type: ignore[return-value]
+
+
+def _text(desk: Desk, campaign: Campaign) -> tuple[bytes, bool]:
+    """The board as it is sent, and whether the campaign is over."""
+    return _board(desk, campaign).model_dump_json().encode(), campaign.finished_at is not None
 
 
 def _board(desk: Desk, campaign: Campaign) -> BoardOut:

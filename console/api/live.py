@@ -7,6 +7,7 @@ what it is now is read where it is always read. A stream keeps no session awake,
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -74,11 +75,26 @@ class Watch:
         self._changed: dict[str, int] = {}
         self._latest: deque[Line] = deque(maxlen=MOST)
         self._looked = -1.0
+        self._looking: asyncio.Future[int] | None = None
 
     def position(self) -> int:
         """As of a moment ago."""
         with self._guard:
             return self._look()
+
+    async def look(self) -> int:
+        """As `position`, from the event loop: at most one thread looks, for all who ask."""
+        if time.monotonic() - self._looked < LOOK_S:
+            return self._position
+        if self._looking is None or self._looking.get_loop() is not asyncio.get_running_loop():
+            self._looking = asyncio.ensure_future(run_in_threadpool(self.position))
+            self._looking.add_done_callback(self._seen)
+        return await asyncio.shield(self._looking)
+
+    def _seen(self, done: asyncio.Future[int]) -> None:
+        self._looking = None
+        if not done.cancelled():
+            done.exception()  # told to who waited for it, if they are still there
 
     def of(self, campaign_id: str) -> int:
         """Where a campaign changed last, as of a moment ago; or where looking began, when that was later."""
@@ -90,14 +106,26 @@ class Watch:
         """How far the journal goes as of a moment ago, and its rows beyond a position; None where they are too many."""
         with self._guard:
             newest = self._look()
-            if newest == position:
-                return newest, []
-            if newest < position or newest - position > MOST:
-                return newest, None
-            first = self._latest[0].position if self._latest else newest + 1
-            if position + 1 >= first:
-                return newest, [line for line in self._latest if line.position > position]
-        return newest, self._ledger.lines(position, MOST)  # from before we looked
+            found = self._known(position)
+        return found or (newest, self._ledger.lines(position, MOST))  # from before we looked
+
+    def known(self, position: int) -> tuple[int, list[Line] | None] | None:
+        """As `since`, of what is known already; None where the ledger has to be read for it."""
+        with self._guard:
+            return self._known(position)
+
+    def _known(self, position: int) -> tuple[int, list[Line] | None] | None:
+        newest = self._position
+        if newest == position:
+            return newest, []
+        if newest < position or newest - position > MOST:
+            return newest, None
+        first = self._latest[0].position if self._latest else newest + 1
+        if position + 1 < first:
+            return None
+        # From the newest backwards: most who ask have missed a few, of a thousand that are kept.
+        missed = itertools.takewhile(lambda line: line.position > position, reversed(self._latest))
+        return newest, list(missed)[::-1]
 
     def _look(self) -> int:
         if time.monotonic() - self._looked >= LOOK_S:
@@ -132,7 +160,7 @@ async def changes(
 
 
 async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[str]:
-    desk = desk_of(request)
+    watch = desk_of(request).watch
     yield "retry: 2000\n\n"
     said = checked = time.monotonic()
     while not await request.is_disconnected():
@@ -141,25 +169,33 @@ async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[
             if now - checked >= CHECK_S:
                 checked = now
                 await run_in_threadpool(let_in, request, "read", touch=False)
-            newest, rows = await run_in_threadpool(desk.watch.since, position)
-            if rows is None:
-                yield _message("reload", {}, newest)
-                said, position, rows = now, newest, []
+            if await watch.look() == position:
+                newest, rows = position, []
+            elif (found := watch.known(position)) is not None:
+                newest, rows = found
+            else:
+                newest, rows = await run_in_threadpool(watch.since, position)
         except Exception as error:
-            found = problem_of(error)
-            if found is None:
+            problem = problem_of(error)
+            if problem is None:
                 raise
-            yield _message("ended", found[1].model_dump())
+            yield _message("ended", problem[1].model_dump())
             return
-        for row in rows:
-            position = row.position
-            campaign = None if row.chain == SITE else row.chain.removeprefix("campaign:")
-            yield _message("change", {"kind": row.kind, "campaign_id": campaign, "at": row.at}, position)
-            said = now
+        if rows is None:
+            yield _message("reload", {}, newest)
+            said, position, rows = now, newest, []
+        if rows:
+            yield "".join(map(_change, rows))
+            said, position = now, rows[-1].position
         if now - said >= QUIET_S:
             yield ": nothing new\n\n"
             said = now
         await asyncio.sleep(LOOK_S)
+
+
+def _change(row: Line) -> str:
+    campaign = None if row.chain == SITE else row.chain.removeprefix("campaign:")
+    return _message("change", {"kind": row.kind, "campaign_id": campaign, "at": row.at}, row.position)
 
 
 def _message(kind: str, body: dict[str, Any], position: int | None = None) -> str:

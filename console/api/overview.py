@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 0.5
 """So long the overview is shared between those who look; some of it, such as latches, is not in the ledger."""
+OVER_FRESH_S = 60.0
+"""So long what is said of a campaign that is over; only the ledger could change it."""
 OVER_SHOWN = 12
 """So many campaigns that are over stand in the overview, the newest."""
 
@@ -74,12 +76,12 @@ class OverviewOut(BaseModel):
 
 
 @door.on("GET", "/overview", "read")
-def site_overview(request: Request) -> OverviewOut:
+async def site_overview(request: Request) -> OverviewOut:
     """The site at one look."""
     desk = desk_of(request)
     # Many pages ask for this at once: the text is what is shared.
-    text: bytes = desk.shared.get(
-        "overview", desk.watch.position(), FRESH_S, lambda: _overview(desk).model_dump_json().encode()
+    text: bytes = await desk.shared.wait(
+        "overview", await desk.watch.look(), FRESH_S, lambda: _overview(desk).model_dump_json().encode()
     )
     return Response(text, media_type="application/json")  # type: ignore[return-value]
 
@@ -88,13 +90,24 @@ def _overview(desk: Desk) -> OverviewOut:
     known = list(reversed(desk.ledger.campaigns()))
     over = [one for one in known if one.state in ("succeeded", "failed", "cancelled")]
     hidden = {one.id for one in over[OVER_SHOWN:]}
-    found = [_summary(desk, one) for one in known if one.id not in hidden]
+    found = [_line(desk, one.id) for one in known if one.id not in hidden]
     return OverviewOut(
         campaigns=[summary for summary, _ in found],
         more_over=len(hidden),
         waiting=[one for _, waiting in found for one in waiting],
         instruments=[shown(desk, place) for place in desk.places()],
     )
+
+
+def _line(desk: Desk, campaign_id: str) -> tuple[CampaignSummary, list[WaitingOut]]:
+    """What the overview says of one campaign: of many, one has changed since the last look."""
+    line: tuple[CampaignSummary, list[WaitingOut]] = desk.shared.get(
+        ("summary", campaign_id),
+        desk.watch.of(campaign_id),
+        lambda made: FRESH_S if made[0].finished_at is None else OVER_FRESH_S,
+        lambda: _summary(desk, desk.ledger.campaign(campaign_id)),
+    )
+    return line
 
 
 def _summary(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:

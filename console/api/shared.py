@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 MOST = 256
 """So many answers are kept; the one asked for least recently goes first."""
+
+ForSeconds = float | Callable[[Any], float]
+"""For how long a value is good, or what tells it of the value."""
 
 
 class Shared:
@@ -22,27 +28,58 @@ class Shared:
         self._clock = clock
         self._guard = threading.Lock()
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+        self._making: dict[Hashable, asyncio.Future[Any]] = {}
 
-    def get(self, key: Hashable, position: int, for_s: float, make: Callable[[], Any]) -> Any:
-        """The value that was made at this position of the journal not longer ago than `for_s`, or a new one.
+    def get(self, key: Hashable, position: int, for_s: ForSeconds, make: Callable[[], Any]) -> Any:
+        """The value that was made at this position of the journal, or a later one, and is still good; or a new one.
 
         Raises what `make` raises; nothing is kept of that.
         """
+        slot = self._slot(key)
+        with slot.guard:
+            if not slot.is_good(position, self._clock()):
+                at = self._clock()
+                value = make()
+                slot.put(value, position, at + (for_s(value) if callable(for_s) else for_s))
+            return slot.value
+
+    async def wait(self, key: Hashable, position: int, for_s: ForSeconds, make: Callable[[], Any]) -> Any:
+        """As `get`, from the event loop: `make` runs in a thread, and who waits for it takes none."""
+        while not (slot := self._slot(key)).is_good(position, self._clock()):
+            making = self._making.get(key)
+            if making is None or making.get_loop() is not asyncio.get_running_loop():
+                making = asyncio.ensure_future(run_in_threadpool(self.get, key, position, for_s, make))
+                self._making[key] = making
+                making.add_done_callback(lambda done: self._made(key, done))
+                return await asyncio.shield(making)
+            # Begun before we asked: its value is ours only where it is good for us, and its failure is not ours.
+            await asyncio.wait([making])
+        return slot.value
+
+    def _made(self, key: Hashable, done: asyncio.Future[Any]) -> None:
+        if self._making.get(key) is done:
+            del self._making[key]
+        if not done.cancelled():
+            done.exception()  # told to whoever asked for it, if they are still there
+
+    def _slot(self, key: Hashable) -> _Slot:
         with self._guard:
             slot = self._slots.setdefault(key, _Slot())
             self._slots.move_to_end(key)
             while len(self._slots) > MOST:
                 self._slots.popitem(last=False)
-        with slot.guard:
-            if slot.position != position or self._clock() - slot.at > for_s:
-                at = self._clock()
-                slot.value, slot.position, slot.at = make(), position, at
-            return slot.value
+            return slot
 
 
 class _Slot:
     def __init__(self) -> None:
         self.guard = threading.Lock()
-        self.position = -1
-        self.at = 0.0
         self.value: Any = None
+        self._position = -1
+        self._until = 0.0
+
+    def put(self, value: Any, position: int, until: float) -> None:
+        self.value, self._position, self._until = value, position, until
+
+    def is_good(self, position: int, now: float) -> bool:
+        return self._position >= position and now <= self._until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,6 +105,8 @@ def console(
     elif not any(person.role == "owner" and person.is_active for person in accounts):
         output.say("  No account is an owner's. To make one so:  [command]athanor people role LOGIN owner[/]")
     _more_files()
+    # Whoever answers waits so long for a thread that computes: fifty pages ask some hundred times a second.
+    sys.setswitchinterval(0.001)
     try:
         server.Server(config).run(sockets=[sock])
     finally:
