@@ -13,16 +13,19 @@ import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from athanor.governance.rights import Role
 
 log = logging.getLogger(__name__)
 
 SCHEMA = 2
+MOST_KEPT = 2000
+"""So many rows are kept in mind."""
 HASHING = 4
 """Passwords that are hashed at once, each in 64 MiB."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -49,6 +52,13 @@ CREATE TABLE identity (
     is_theirs INTEGER NOT NULL, UNIQUE (issuer, subject)
 );
 """
+
+
+_ROWS = {
+    "person": "SELECT * FROM person WHERE login = ?",
+    "session": "SELECT * FROM session WHERE hash = ?",
+    "token": "SELECT * FROM token WHERE hash = ?",
+}
 
 
 class PeopleError(Exception):
@@ -82,6 +92,50 @@ class Person:
 
 
 Audit = Callable[[str, dict[str, Any]], object]
+
+
+class _Reader:
+    """Rows that every request asks for, read by one connection that stays open and kept for as long as nobody writes.
+
+    Whoever has changed the file, in whichever process, is seen by the next look; so is another file in its place.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = threading.Lock()
+        self._file: sqlite3.Connection | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._kept: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def row(self, table: Literal["person", "session", "token"], value: str) -> dict[str, Any] | None:
+        """The row of a person by login, of a session or a token by the hash of its secret."""
+        with self._guard:
+            file = self._open()
+            (version,) = file.execute("PRAGMA data_version").fetchone()
+            if self._seen is None or version != self._seen[2] or len(self._kept) > MOST_KEPT:
+                self._kept.clear()
+                self._seen = (*self._standing(), version)
+            if (found := self._kept.get((table, value))) is None:
+                row = file.execute(_ROWS[table], (value,)).fetchone()
+                if row is None:  # what anybody may make up takes no room
+                    return None
+                found = self._kept[table, value] = dict(row)
+            return found
+
+    def _open(self) -> sqlite3.Connection:
+        if self._file is not None and self._seen is not None and self._seen[:2] != self._standing():
+            self._file.close()
+            self._file = None
+        if self._file is None:
+            self._file = sqlite3.connect(self._path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._file.row_factory = sqlite3.Row
+            self._seen = None
+            weakref.finalize(self, self._file.close)
+        return self._file
+
+    def _standing(self) -> tuple[int, int]:
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
 
 
 class PeopleFile:
@@ -120,6 +174,10 @@ class PeopleFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
         path.chmod(0o600)
+        self._reader = _Reader(path)
+        with self._look() as file:
+            # Who reads never waits for who writes.
+            file.execute("PRAGMA journal_mode = WAL")
         with self._change() as file:
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:

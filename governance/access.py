@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ MOST_TOKENS = 60
 """Open tokens of one person."""
 TOKEN_S = 365 * 86400.0
 """The longest life of a token."""
-SEEN_S = 15.0
+SEEN_S = 60.0
 """How exactly it is kept when a session was last used."""
 
 
@@ -112,17 +112,20 @@ class Accesses(Accounts):
             SignInRefused: `session.none`, `session.ended`. One that was idle too long is no error: it may still stop.
         """
         now = self._clock()
-        with self._look() as file:
-            row = file.execute("SELECT * FROM session WHERE hash = ?", (hash_of(secret),)).fetchone()
-            if row is None:
-                raise SignInRefused("session.none", "sign in first")
-            person = self._known(file, row["login"])
+        if (row := self._reader.row("session", hash_of(secret))) is None:
+            raise SignInRefused("session.none", "sign in first")
+        person = self._owner(row)
         if row["ended"] is not None or now >= row["began"] + SESSION_S or not person["is_active"]:
             raise SignInRefused("session.ended", "this session has ended; sign in again")
         is_idle = now >= row["seen"] + IDLE_S
         if touch and not is_idle and now - row["seen"] >= SEEN_S:
             self._saw("UPDATE session SET seen = ? WHERE id = ?", now, row["id"])
         return Caller(person_of(person), row["id"], is_only_stopping=is_idle)
+
+    def _owner(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        if (person := self._reader.row("person", row["login"])) is None:
+            raise PeopleError("login.unknown", f"there is no {row['login']}")
+        return person
 
     def _saw(self, statement: str, now: float, identity: str) -> None:
         """Keep when it was used last; a file that cannot be written now keeps nobody out."""
@@ -178,11 +181,9 @@ class Accesses(Accounts):
     def bearer(self, secret: str) -> Caller:
         """Whose token this is. Raises `SignInRefused`: `token.none` or `token.ended`."""
         now = self._clock()
-        with self._look() as file:
-            row = file.execute("SELECT * FROM token WHERE hash = ?", (hash_of(secret),)).fetchone()
-            if row is None:
-                raise SignInRefused("token.none", "there is no such token")
-            person = self._known(file, row["login"])
+        if (row := self._reader.row("token", hash_of(secret))) is None:
+            raise SignInRefused("token.none", "there is no such token")
+        person = self._owner(row)
         if row["ended"] is not None or now >= row["expires"] or not person["is_active"]:
             raise SignInRefused("token.ended", "this token has ended; issue another one")
         if row["seen"] is None or now - row["seen"] >= SEEN_S:

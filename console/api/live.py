@@ -169,18 +169,15 @@ async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[
             if now - checked >= CHECK_S:
                 checked = now
                 await run_in_threadpool(let_in, request, "read", touch=False)
-            if await watch.look() == position:
-                newest, rows = position, []
-            elif (found := watch.known(position)) is not None:
-                newest, rows = found
-            else:
-                newest, rows = await run_in_threadpool(watch.since, position)
+            await watch.look()
+            if (found := watch.known(position)) is None:
+                found = await run_in_threadpool(watch.since, position)
         except Exception as error:
-            problem = problem_of(error)
-            if problem is None:
+            if (problem := problem_of(error)) is None:
                 raise
             yield _message("ended", problem[1].model_dump())
             return
+        newest, rows = found
         if rows is None:
             yield _message("reload", {}, newest)
             said, position, rows = now, newest, []

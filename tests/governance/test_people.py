@@ -65,6 +65,31 @@ def code_of(call: Any) -> str:
 # -- accounts ---------------------------------------------------------------------------------------------------------
 
 
+def test_what_somebody_else_has_changed_counts_at_once(site: Site) -> None:
+    """Rows are kept in mind between requests: another connection's change, or another file, is seen all the same."""
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    token = site.people.issue("ada", "robot", ["read"], 600.0, "ada")
+    other = People(site.path, lambda kind, body: None, lambda: site.now)
+    for _ in range(2):
+        assert site.people.session(secret).person.role == site.people.bearer(token).person.role == "operator"
+    other.set_role("ada", "observer", "owner")
+    assert site.people.session(secret).person.role == site.people.bearer(token).person.role == "observer"
+    other.end(other.tokens()[0].id, "owner")
+    assert code_of(lambda: site.people.bearer(token)) == "token.ended"
+    with sqlite3.connect(site.path, timeout=0.1, isolation_level=None) as file:
+        file.execute("BEGIN EXCLUSIVE")  # somebody writes for long: who reads does not wait
+        assert site.people.session(secret).person.login == "ada"
+        file.execute("ROLLBACK")
+    file.close()
+    moved = site.path.with_name("before.db")
+    for suffix in ("", "-wal", "-shm"):
+        if (there := site.path.with_name(site.path.name + suffix)).exists():
+            there.rename(moved.with_name(moved.name + suffix))
+    People(site.path, lambda kind, body: None)
+    assert code_of(lambda: site.people.session(secret)) == "session.none"
+
+
 def test_a_password_that_was_given_out_allows_nothing_until_it_is_changed(site: Site) -> None:
     given = site.people.add("ada", "Ada Lovelace", "owner", "setup")
     caller = site.people.sign_in("ada", given).caller
