@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview, wording
 from athanor.console.cli import asking, context, look, output
+from athanor.console.looks import Looks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,6 +37,7 @@ class Follower:
         self._ledger = ledger
         self._id = campaign_id
         self._quiet = quiet
+        self._looks = Looks(ledger)
         self._changes = -1
         self._drawn = 0.0
         self._not_before = 0.0
@@ -73,7 +75,7 @@ class Follower:
         if not force and (changes == self._changes or now < self._not_before) and now - self._drawn < 1.0:
             return
         if changes != self._changes or self._view is None:
-            self._view = overview.look(self._ledger, self._ledger.campaign(self._id))
+            self._view = self._looks.at(self._id)
             self._changes = changes
             # A long record takes longer to read: spend at most a tenth of the time on looking.
             self._not_before = time.monotonic() + 9 * (time.monotonic() - now)

@@ -195,7 +195,7 @@ export function useLine() {
   return state;
 }
 
-const SOON_MS = 300;
+const SOON_MS = 500;
 
 /**
  * Data of the API that stays fresh.
@@ -223,7 +223,7 @@ export function useData(path, { about = () => true, every = 0 } = {}) {
         if (!isOver && problem.status === 0) soon(2000);
       }
       isBusy = false;
-      if (isDue && !isOver) soon(SOON_MS);
+      if (isDue && !isOver) soon(SOON_MS - (Date.now() - last));
     };
     const soon = (wait) => {
       if (timer !== null) return;
