@@ -35,9 +35,10 @@ class Shared:
 
         Raises what `make` raises; nothing is kept of that.
         """
-        slot = self._slot(key)
+        slot, asked = self._slot(key), self._clock()
         with slot.guard:
-            if not slot.is_good(position, self._clock()):
+            # As of when it was asked for: else, where making takes longer than that, each who waited made another.
+            if not slot.is_good(position, asked):
                 at = self._clock()
                 value = make()
                 slot.put(value, position, at + (for_s(value) if callable(for_s) else for_s))
@@ -45,7 +46,8 @@ class Shared:
 
     async def wait(self, key: Hashable, position: int, for_s: ForSeconds, make: Callable[[], Any]) -> Any:
         """As `get`, from the event loop: `make` runs in a thread, and who waits for it takes none."""
-        while not (slot := self._slot(key)).is_good(position, self._clock()):
+        asked = self._clock()
+        while not (slot := self._slot(key)).is_good(position, asked):
             making = self._making.get(key)
             if making is None or making.get_loop() is not asyncio.get_running_loop():
                 making = asyncio.ensure_future(run_in_threadpool(self.get, key, position, for_s, make))
@@ -81,5 +83,5 @@ class _Slot:
     def put(self, value: Any, position: int, until: float) -> None:
         self.value, self._position, self._until = value, position, until
 
-    def is_good(self, position: int, now: float) -> bool:
-        return self._position >= position and now <= self._until
+    def is_good(self, position: int, asked: float) -> bool:
+        return self._position >= position and asked <= self._until

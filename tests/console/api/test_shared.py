@@ -97,6 +97,28 @@ def test_who_asks_for_something_newer_does_not_get_what_was_begun_before() -> No
     assert asyncio.run(ask()) == ["old", "new"]
 
 
+def test_making_that_takes_longer_than_a_value_is_good_is_not_done_for_each_who_waited() -> None:
+    now = [0.0]
+    shared, made = Shared(lambda: now[0]), list[int]()
+    began, go = threading.Event(), threading.Event()
+
+    def make() -> int:
+        made.append(1)
+        began.set()
+        assert go.wait(30)
+        now[0] = 100.0
+        return len(made)
+
+    async def ask() -> list[int]:
+        asked = [asyncio.create_task(shared.wait("key", 1, 0.5, make)) for _ in range(20)]
+        await asyncio.to_thread(began.wait, 30)
+        go.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(ask()) == [1] * 20 and made == [1]
+    assert shared.get("key", 1, 0.5, lambda: 7) == 7
+
+
 def test_a_failure_is_told_to_who_asked_and_the_next_tries_again() -> None:
     shared = Shared()
     tries: list[int] = []
