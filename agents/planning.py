@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from athanor.planners.problem import Problem
 
 
+POLITE = 10
+"""How much a planner gives way to whoever moves, stops or watches an instrument on the same computer."""
+
+
 class PlanningFailed(RuntimeError):
     """The planner could not answer; the message says why."""
 
@@ -140,6 +144,7 @@ def _planner(kind: str, problem: Problem, request: dict[str, Any]) -> Any:
 
 def main() -> None:
     """Serve requests until standard input closes."""
+    os.nice(POLITE)
     for line in sys.stdin:
         try:
             reply = answer(json.loads(line))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from athanor.agents.planning import PlannerProcess, PlanningCancelled, PlanningFailed, answer
+from athanor.agents.planning import POLITE, PlannerProcess, PlanningCancelled, PlanningFailed, answer
 from athanor.planners.problem import Continuous, Objective, Problem
 
 PROBLEM = Problem(parameters=[Continuous("x", 0.0, 1.0)], objectives=[Objective("y", goal="maximize")])
@@ -109,6 +109,11 @@ def test_it_ends_without_a_word_when_nobody_wants_its_answer() -> None:
         process.stdin.write(json.dumps(suggest()) + "\n")
         process.stdin.close()
         assert (process.stderr.read(), process.wait(60)) == ("", 0)
+
+
+def test_it_gives_way_to_what_moves_an_instrument(planner: PlannerProcess) -> None:
+    planner.ask(suggest())
+    assert os.getpriority(os.PRIO_PROCESS, pid(planner)) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + POLITE)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(planner: PlannerProcess) -> None:
