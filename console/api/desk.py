@@ -65,6 +65,7 @@ class Desk:
         self.alarms = Alarms(ledger, CATALOGUE)
         self.handovers = Handovers(ledger)
         self.looks = Looks(ledger)
+        self._simulated: dict[str, bool] = {}
         self.verification = Verification(ledger.path, self.tell)
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
@@ -90,14 +91,19 @@ class Desk:
             Denied: there is no such instrument.
         """
         if "experiment_id" in named:
-            return self.ledger.campaign(self.ledger.experiment(named["experiment_id"]).campaign_id).simulated
+            return self._is_simulated_in(self.ledger.experiment(named["experiment_id"]).campaign_id)
         if "campaign_id" in named:
-            return self.ledger.campaign(named["campaign_id"]).simulated
+            return self._is_simulated_in(named["campaign_id"])
         if "alarm_id" in named:
             return self.alarms.one(named["alarm_id"]).simulated
         if "instrument" in named:
             return self.is_simulated_at(self.place(named["instrument"]))
         return False
+
+    def _is_simulated_in(self, campaign_id: str) -> bool:
+        if campaign_id not in self._simulated:  # a campaign stays what it was made as
+            self._simulated[campaign_id] = self.ledger.campaign(campaign_id).simulated
+        return self._simulated[campaign_id]
 
     def is_simulated_at(self, place: InstrumentPlace) -> bool:
         """Whether an instrument's own configuration says that it is simulated; one that cannot be read is real."""

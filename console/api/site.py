@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -97,9 +98,14 @@ class Health(BaseModel):
 @door.on("GET", "/health", "nobody")
 def health() -> Health:
     """Whether the console is there."""
+    return Health(status="ok", version=_version(), instance=INSTANCE)
+
+
+@cache
+def _version() -> str:
     from importlib.metadata import version
 
-    return Health(status="ok", version=version("athanor-lab"), instance=INSTANCE)
+    return version("athanor-lab")
 
 
 @door.on("GET", "/instruments", "read")
