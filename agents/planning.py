@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from athanor.planners.problem import Problem
 
 
-POLITE = 10
+POLITE = 15
 """How much a planner gives way to whoever moves, stops or watches an instrument on the same computer."""
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 door = Door("live")
 
-LOOK_S = 0.25
+LOOK_S = 0.15
 """How often the ledger is looked at, once for all streams."""
 CHECK_S = 5.0
 """How often it is asked whether whoever listens still may."""

@@ -195,7 +195,7 @@ export function useLine() {
   return state;
 }
 
-const SOON_MS = 500;
+const SOON_MS = 400;
 
 /**
  * Data of the API that stays fresh.
