@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from athanor.console.api.door import CSRF
 from athanor.console.cli.app import run
-from athanor.console.cli.console import _hosts
+from athanor.console.cli.console import _bound, _hosts
 from tests.console.serving import PASSWORD, free_port, serving
 
 
@@ -76,6 +78,26 @@ def test_the_hosts_it_answers_to() -> None:
         "lab.example:443",
         "lab.example",
     }
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    """asyncio turns Nagle's algorithm off where a socket says that it is TCP, and nowhere else."""
+
+    async def answered() -> int:
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(accepted, sock=_bound("127.0.0.1", 0)) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            found = await told
+            writer.close()
+            await writer.wait_closed()
+            return found
+
+    assert asyncio.run(answered()) == 1
 
 
 def test_accounts_from_the_command_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
