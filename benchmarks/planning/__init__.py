@@ -1,0 +1,1 @@
+"""Planners side by side, on problems whose answer is known."""
