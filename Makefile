@@ -6,12 +6,13 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench screenshots clean help
+.PHONY: demo test check bench bench-peers screenshots clean help
 help:
 	@echo "make demo    set up .venv and run a closed-loop campaign on a simulated laboratory"
 	@echo "make test    set up .venv and run every test"
 	@echo "make check   lint, types, the room table, the wheel, the licences"
 	@echo "make bench   measure what README and docs claim (long)"
+	@echo "make bench-peers   the planner beside Ax, BayBE and Optuna (hours; goes on where it was cut off)"
 	@echo "make screenshots   pictures of every page of the console, into build/screenshots"
 
 demo: $(VENV)/.core
@@ -31,6 +32,16 @@ check: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
+
+# Ax, BayBE and Optuna, in an environment of their own: what is measured there changes nothing here.
+bench-peers: .venv-peers/.peers
+	@.venv-peers/bin/python -m benchmarks.planning run
+	@.venv-peers/bin/python -m benchmarks.planning table
+
+.venv-peers/.peers: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	@touch $@
 
 # Needs Chromium.
 screenshots: $(VENV)/.test
