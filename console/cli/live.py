@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview, wording
 from athanor.console.cli import asking, context, look, output
-from athanor.console.looks import Looks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +36,8 @@ class Follower:
         self._ledger = ledger
         self._id = campaign_id
         self._quiet = quiet
+        from athanor.console.looks import Looks
+
         self._looks = Looks(ledger)
         self._changes = -1
         self._drawn = 0.0
