@@ -6,12 +6,14 @@ everything the answer depends on, so a fresh process gives the same answer as an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from athanor.instruments.detached import without_model
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 POLITE = 15
 """How much a planner gives way to whoever moves, stops or watches an instrument on the same computer."""
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Where Linux shares out the processor by sessions, niceness counts only within one: a session has its own."""
 
 
 class PlanningFailed(RuntimeError):
@@ -142,9 +146,16 @@ def _planner(kind: str, problem: Problem, request: dict[str, Any]) -> Any:
     return BayesianPlanner(problem, seed=request["seed"], advice=advice, progress=request.get("progress"))
 
 
+def give_way() -> None:
+    """Leave the processor to others, in whichever session they are. This process must lead its own."""
+    os.nice(POLITE)
+    with contextlib.suppress(OSError):  # another system, or one that shares by other groups
+        AUTOGROUP.write_text(str(POLITE))
+
+
 def main() -> None:
     """Serve requests until standard input closes."""
-    os.nice(POLITE)
+    give_way()
     for line in sys.stdin:
         try:
             reply = answer(json.loads(line))

@@ -1,7 +1,7 @@
 """People who watch: clients that do what a page does, for `console_load`, in a process of their own.
 
 Each holds the stream of changes and, as a page does, reads again what it shows when something changed that concerns it,
-at most every 0.4 s. Half of them show the overview, half a campaign. What is written down, as JSON on standard output:
+at most every 0.3 to 0.5 s, each a little differently. Half of them show the overview, half a campaign. What is written down, as JSON on standard output:
 
 - `data_s`: how long each answer took,
 - `lag_s`: from the moment in a journal row until an answer arrived that was asked for after hearing of it,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import sys
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 
 import httpx
 
-SOON_S = 0.4
+SOON_S = (0.3, 0.5)
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Watcher:
         self._told = told
         self._heard: list[float] = []
         self._wake = asyncio.Event()
+        self._soon_s = random.uniform(*SOON_S)
 
     async def watch(self, until: float) -> None:
         """Listen and read, until a moment of `time.monotonic`."""
@@ -87,7 +89,7 @@ class Watcher:
             heard, self._heard = self._heard, []
             began = time.monotonic()
             await self._read(heard)
-            await asyncio.sleep(max(0.0, SOON_S - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, self._soon_s - (time.monotonic() - began)))
 
     async def _read(self, heard: list[float]) -> None:
         began = time.monotonic()

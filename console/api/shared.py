@@ -9,10 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 
 MOST = 256
 """So many answers are kept; the one asked for least recently goes first."""
+
+AT_ONCE = 2
+"""So many are made at once: threads that all compute and read only pass the interpreter back and forth."""
 
 ForSeconds = float | Callable[[Any], float]
 """For how long a value is good, or what tells it of the value."""
@@ -28,6 +31,7 @@ class Shared:
         self._clock = clock
         self._guard = threading.Lock()
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
+        self._limit: CapacityLimiter | None = None
         self._making: dict[Hashable, asyncio.Future[Any]] = {}
 
     def get(self, key: Hashable, position: int, for_s: ForSeconds, make: Callable[[], Any]) -> Any:
@@ -50,13 +54,18 @@ class Shared:
         while not (slot := self._slot(key)).is_good(position, asked):
             making = self._making.get(key)
             if making is None or making.get_loop() is not asyncio.get_running_loop():
-                making = asyncio.ensure_future(run_in_threadpool(self.get, key, position, for_s, make))
+                making = asyncio.ensure_future(self._in_turn(lambda: self.get(key, position, for_s, make)))
                 self._making[key] = making
                 making.add_done_callback(lambda done: self._made(key, done))
                 return await asyncio.shield(making)
             # Begun before we asked: its value is ours only where it is good for us, and its failure is not ours.
             await asyncio.wait([making])
         return slot.value
+
+    async def _in_turn(self, make: Callable[[], Any]) -> Any:
+        if self._limit is None:
+            self._limit = CapacityLimiter(AT_ONCE)
+        return await to_thread.run_sync(make, limiter=self._limit)
 
     def _made(self, key: Hashable, done: asyncio.Future[Any]) -> None:
         if self._making.get(key) is done:

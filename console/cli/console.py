@@ -108,7 +108,7 @@ def console(
     _more_files()
     _share_what_is_freed()
     # Whoever answers waits so long for a thread that computes: fifty pages ask some hundred times a second.
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.0002)
     try:
         server.Server(config).run(sockets=[sock])
     finally:

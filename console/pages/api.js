@@ -195,7 +195,8 @@ export function useLine() {
   return state;
 }
 
-const SOON_MS = 400;
+/** Read again at the soonest after: each page a little differently, so that not all that heard of a change ask at once. */
+const SOON_MS = 300 + 200 * Math.random();
 
 /**
  * Data of the API that stays fresh.

@@ -1,5 +1,5 @@
 // The frame of every page: where one is, who one is, whether changes come in, and Stop All.
-import { html, render, useEffect, useErrorBoundary, useRef, useState } from "./preact.js";
+import { html, render, useEffect, useLayoutEffect, useErrorBoundary, useRef, useState } from "./preact.js";
 import { deafen, listen, onSignedOut, Problem, signOut, stopAll, useAction, useLine, whoAmI } from "./api.js";
 import { Button, count, Dialog, go, Me, may, State, STOP, To, Trouble, useTitle } from "./parts.js";
 import { Account } from "./account.js";
@@ -52,7 +52,7 @@ function match(path) {
 
 function useAddress() {
   const [path, setPath] = useState(location.pathname);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const moved = () => setPath(location.pathname);
     window.addEventListener("popstate", moved);
     return () => window.removeEventListener("popstate", moved);
@@ -71,7 +71,7 @@ function StopAll() {
     return stopAll("pressed in the console", null, () => wanted.current, setTries);
   });
   const press = () => { setOpen(true); stop.run(); };
-  useEffect(() => { window.addEventListener(STOP, press); return () => window.removeEventListener(STOP, press); }, []);
+  useLayoutEffect(() => { window.addEventListener(STOP, press); return () => window.removeEventListener(STOP, press); }, []);
   const close = () => { wanted.current = false; setOpen(false); };
   return html`<button type="button" class="stop" onClick=${press} title="Stops every instrument at once; a software stop, not a safety system">■ Stop All</button>
     ${isOpen && html`<${Dialog} title="Stop All" kind="stopping" onClose=${close}>

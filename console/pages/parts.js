@@ -1,5 +1,5 @@
 // What every page is made of. A page is a function of `{me, params}`; it reads with `useData`, acts with `useAction`.
-import { html, useEffect, useRef, useState, createContext, useContext } from "./preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState, createContext, useContext } from "./preact.js";
 
 export const Me = createContext(null);
 
@@ -165,7 +165,7 @@ export const STOP = "athanor-stop-all";
 /** A dialog over the page: focus goes in, stays, and comes back; Escape closes. `onSubmit` on Enter or its button. */
 export function Dialog({ title, onClose, onSubmit, children, kind = "" }) {
   const box = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {  // as with keys: nothing is pressed between its being there and its being open
     const before = document.activeElement;
     const it = box.current;
     it.showModal();
@@ -262,7 +262,7 @@ const KEYS_APART_MS = 500;
 export function useKeys(keys) {
   const current = useRef(keys), last = useRef(-KEYS_APART_MS);
   current.current = keys;
-  useEffect(() => {
+  useLayoutEffect(() => {  // an effect comes after painting: whoever is quick would press a key that nobody hears yet
     const press = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.defaultPrevented) return;
       if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;

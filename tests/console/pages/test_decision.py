@@ -203,6 +203,20 @@ def test_what_is_typed_a_moment_too_early_decides_nothing(
         assert not ledger.decisions(campaign) and ledger.experiment(f"{campaign}.1").state == "proposed"
 
 
+def test_a_key_counts_from_the_moment_its_button_is_there(
+    console: Console, browser: Browser, home: Path, tmp_path: Path
+) -> None:
+    with campaign_process(home, tmp_path) as campaign:
+        page = console.page(browser, "operator")
+        page.add_init_script("""new MutationObserver((_, watch) => {
+          if (!document.getElementById("approve")) return;
+          watch.disconnect();
+          document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "m", bubbles: true }));
+        }).observe(document, { childList: true, subtree: true });""")
+        page.goto(console.url(f"/experiments/{campaign}.1"))
+        expect(page.get_by_role("textbox", name="Remark")).to_be_focused()
+
+
 def key(page: Page, name: str) -> None:
     page.evaluate("new Promise((done) => setTimeout(done, 600))")
     page.keyboard.press(name)
