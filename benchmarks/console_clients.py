@@ -1,7 +1,8 @@
 """People who watch: clients that do what a page does, for `console_load`, in a process of their own.
 
 Each holds the stream of changes and, as a page does, reads again what it shows when something changed that concerns it,
-at most every 0.3 to 0.5 s, each a little differently. Half of them show the overview, half a campaign. What is written down, as JSON on standard output:
+at most every 0.2 to 0.3 s, each a little differently. Half of them show the overview, half a campaign. What is written
+down, as JSON on standard output:
 
 - `data_s`: how long each answer took,
 - `lag_s`: from the moment in a journal row until an answer arrived that was asked for after hearing of it,
@@ -22,7 +23,7 @@ from typing import Any
 
 import httpx
 
-SOON_S = (0.3, 0.5)
+SOON_S = (0.2, 0.3)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Awaitable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,20 +105,25 @@ class BoardOut(CampaignOut):
 async def board(campaign_id: str, request: Request) -> BoardOut:
     """A campaign with all that its page shows."""
     desk = desk_of(request)
-    await desk.watch.look()
+
+    def make(_position: int) -> Awaitable[tuple[bytes, bool]]:
+        return desk.shared.wait(
+            ("board", campaign_id),
+            desk.watch.of(campaign_id),
+            lambda made: OVER_FRESH_S if made[1] else FRESH_S,
+            lambda: _text(desk, campaign_id),
+        )
+
     # Many pages ask for this at once: the text is what is shared.
-    text, _ = await desk.shared.wait(
-        ("board", campaign_id),
-        desk.watch.of(campaign_id),
-        lambda made: OVER_FRESH_S if made[1] else FRESH_S,
-        lambda: _text(desk, desk.ledger.campaign(campaign_id)),
-    )
+    text, _ = await desk.watch.answer(("board", campaign_id), campaign_id, make)
     return Response(text, media_type="application/json")  # type: ignore[return-value]
 
 
-def _text(desk: Desk, campaign: Campaign) -> tuple[bytes, bool]:
+def _text(desk: Desk, campaign_id: str) -> tuple[bytes, bool]:
     """The board as it is sent, and whether the campaign is over."""
-    return _board(desk, campaign).model_dump_json().encode(), campaign.finished_at is not None
+    with desk.ledger.one_moment():
+        campaign = desk.ledger.campaign(campaign_id)
+        return _board(desk, campaign).model_dump_json().encode(), campaign.finished_at is not None
 
 
 def _board(desk: Desk, campaign: Campaign) -> BoardOut:

@@ -55,6 +55,7 @@ class Desk:
         self.reading = threading.BoundedSemaphore(READERS)
         self.watch = Watch(ledger)
         self.shared = Shared()
+        self.summaries = Shared()
         self.gauges = Gauges()
         self.motions = Motions()
         self.connecting = Connecting()

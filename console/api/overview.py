@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 door = Door("site")
 log = logging.getLogger(__name__)
 
-FRESH_S = 0.5
+FRESH_S = 1.0
 """So long the overview is shared between those who look; some of it, such as latches, is not in the ledger."""
 OVER_FRESH_S = 60.0
-"""So long what is said of a campaign that is over; only the ledger could change it."""
+"""So long what is said of a campaign that is over, but for changes in its chain of the ledger."""
 OVER_SHOWN = 12
 """So many campaigns that are over stand in the overview, the newest."""
 
@@ -79,14 +80,21 @@ class OverviewOut(BaseModel):
 async def site_overview(request: Request) -> OverviewOut:
     """The site at one look."""
     desk = desk_of(request)
+
+    def make(position: int) -> Awaitable[bytes]:
+        return desk.shared.wait("overview", position, FRESH_S, lambda: _overview(desk).model_dump_json().encode())
+
     # Many pages ask for this at once: the text is what is shared.
-    text: bytes = await desk.shared.wait(
-        "overview", await desk.watch.look(), FRESH_S, lambda: _overview(desk).model_dump_json().encode()
-    )
+    text = await desk.watch.answer("overview", None, make)
     return Response(text, media_type="application/json")  # type: ignore[return-value]
 
 
 def _overview(desk: Desk) -> OverviewOut:
+    with desk.ledger.one_moment():
+        return _look(desk)
+
+
+def _look(desk: Desk) -> OverviewOut:
     known = list(reversed(desk.ledger.campaigns()))
     over = [one for one in known if one.state in ("succeeded", "failed", "cancelled")]
     hidden = {one.id for one in over[OVER_SHOWN:]}
@@ -101,10 +109,10 @@ def _overview(desk: Desk) -> OverviewOut:
 
 def _line(desk: Desk, campaign_id: str) -> tuple[CampaignSummary, list[WaitingOut]]:
     """What the overview says of one campaign: of many, one has changed since the last look."""
-    line: tuple[CampaignSummary, list[WaitingOut]] = desk.shared.get(
-        ("summary", campaign_id),
+    line: tuple[CampaignSummary, list[WaitingOut]] = desk.summaries.get(
+        campaign_id,
         desk.watch.of(campaign_id),
-        lambda made: FRESH_S if made[0].finished_at is None else OVER_FRESH_S,
+        lambda made: FRESH_S if made[0].finished_at is None or made[0].trouble else OVER_FRESH_S,
         lambda: _summary(desk, desk.ledger.campaign(campaign_id)),
     )
     return line

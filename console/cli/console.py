@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import socket
 import sys
@@ -142,8 +141,10 @@ def _share_what_is_freed() -> None:
     """
     arena_max, mmap_threshold, trim_threshold = -8, -3, -1
     try:
+        import ctypes
+
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another library, which has no such habit
+    except (ImportError, OSError, AttributeError, TypeError):  # another library, which has no such habit
         return
     for option, value in ((arena_max, 1), (mmap_threshold, 64 << 10), (trim_threshold, 128 << 10)):
         mallopt(option, value)

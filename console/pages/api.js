@@ -196,7 +196,7 @@ export function useLine() {
 }
 
 /** Read again at the soonest after: each page a little differently, so that not all that heard of a change ask at once. */
-const SOON_MS = 300 + 200 * Math.random();
+const SOON_MS = 200 + 100 * Math.random();
 
 /**
  * Data of the API that stays fresh.

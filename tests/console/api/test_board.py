@@ -29,7 +29,7 @@ def test_what_was_decided_stands_in_the_log(site: Site) -> None:
     client = site.signed_in("operator")
     where = f"/api/v1/experiments/{site.experiment.id}/reject"
     assert client.post(where, json={"revision": site.experiment.revision, "reason": "too hot"}).status_code == 201
-    site.desk.watch._looked = 0.0
+    site.desk.watch._looked = site.desk.watch._told_at = 0.0
     assert any("rejected by operator" in line["text"] for line in board(site)["log"])
 
 

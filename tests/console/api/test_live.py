@@ -144,6 +144,7 @@ def test_a_campaign_is_known_by_where_it_changed_last(monkeypatch: pytest.Monkey
         assert watch.of(one) == watch.of(other) == start
         ledger.add_event(one, "something", {})
         now += live.LOOK_S
+        watch.position()
         assert (watch.of(one), watch.of(other)) == (start + 1, start)
 
 

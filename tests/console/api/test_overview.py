@@ -50,7 +50,7 @@ def test_a_change_is_seen_and_the_same_is_not_read_twice(site: Site) -> None:
     before = client.get("/api/v1/overview").content
     assert client.get("/api/v1/overview").content == before
     site.propose()
-    site.desk.watch._looked = 0.0
+    site.desk.watch._looked = site.desk.watch._told_at = 0.0
     waiting = client.get("/api/v1/overview").json()["waiting"]
     assert len([one for one in waiting if one["campaign_id"] == site.campaign]) == 2
 
