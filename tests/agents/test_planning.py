@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from athanor.agents.planning import POLITE, PlannerProcess, PlanningCancelled, PlanningFailed, answer
+from athanor.agents.planning import AUTOGROUP, POLITE, PlannerProcess, PlanningCancelled, PlanningFailed, answer
 from athanor.planners.problem import Continuous, Objective, Problem
 
 PROBLEM = Problem(parameters=[Continuous("x", 0.0, 1.0)], objectives=[Objective("y", goal="maximize")])
@@ -114,6 +114,13 @@ def test_it_ends_without_a_word_when_nobody_wants_its_answer() -> None:
 def test_it_gives_way_to_what_moves_an_instrument(planner: PlannerProcess) -> None:
     planner.ask(suggest())
     assert os.getpriority(os.PRIO_PROCESS, pid(planner)) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + POLITE)
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason="processes are not shared out by sessions here")
+def test_it_gives_way_to_other_sessions_too(planner: PlannerProcess) -> None:
+    planner.ask(suggest())
+    own = Path(f"/proc/{pid(planner)}/autogroup").read_text().split()
+    assert own[-1] == str(POLITE) and own[0] != AUTOGROUP.read_text().split()[0]
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_it(planner: PlannerProcess) -> None:

@@ -111,6 +111,22 @@ def test_threads_share_one_ledger(ledger: Ledger, make: Maker) -> None:
     assert report.is_clean and not report.notes
 
 
+def test_what_is_read_together_is_of_one_moment(ledger: Ledger, make: Maker) -> None:
+    with ledger.one_moment(), ledger.one_moment():
+        before = ledger.changes()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(ledger.add_event, None, "meanwhile", {}).result()
+            assert other.submit(ledger.changes).result() == before + 1, "for this thread alone"
+        assert ledger.changes() == before and not ledger.events(None, kinds=["meanwhile"])
+        with pytest.raises(NotFound):
+            ledger.campaign("nobody")
+    assert ledger.changes() == before + 1
+    with pytest.raises(RuntimeError), ledger.one_moment():
+        raise RuntimeError
+    ledger.add_event(None, "after", {})
+    assert ledger.changes() == before + 2
+
+
 def test_the_change_counter_grows_with_writes_and_not_with_renewals(ledger: Ledger, make: Maker) -> None:
     before = ledger.changes()
     ledger.add_campaign(make.campaign())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +20,7 @@ from athanor.console.api.live import Watch
 from athanor.console.api.problems import Denied
 from athanor.governance.people import PEOPLE, People
 from athanor.memory.canonical import time_text
+from athanor.memory.errors import LedgerBusy
 from athanor.memory.ledger import Ledger
 from tests.console.serving import free_port, serving
 from tests.instruments.rig import new_campaign
@@ -158,3 +162,101 @@ def test_so_many_may_listen_and_who_left_makes_room() -> None:
         seats.take("them")
     mine.pop()
     assert seats.take("me") is not None and yours is not None
+
+
+def test_what_is_asked_for_is_made_before_a_change_is_told(home: Path) -> None:
+    async def watching() -> None:
+        made: list[tuple[str, int]] = []
+
+        def make(name: str) -> Any:
+            async def one(position: int) -> int:
+                made.append((name, position))
+                await asyncio.sleep(0)
+                return position
+
+            return one
+
+        watch = Watch(ledger)
+        start = await watch.answer("all", None, make("all"))
+        assert await watch.answer("one", one, make("one")) == await watch.answer("other", other, make("other")) == start
+        made.clear()
+        told = asyncio.ensure_future(watch.news())
+        ledger.add_event(one, "something", {})
+        await told
+        assert watch.told == start + 1 and sorted(made) == [("all", start + 1), ("one", start + 1)]
+
+    with Ledger.create(home / "ledger.db") as ledger:
+        one, other = (new_campaign(ledger, name, simulated=True).id for name in ("one", "other"))
+        asyncio.run(watching())
+
+
+def test_what_cannot_be_made_keeps_no_change_from_being_told(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setattr(live, "RENEW_S", 0.01)
+
+    async def watching() -> None:
+        async def fails(position: int) -> None:
+            raise RuntimeError("no")
+
+        async def never(position: int) -> None:
+            await asyncio.Event().wait()
+
+        watch = Watch(ledger)
+        for key, make in (("fails", fails), ("never", never)):
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                await asyncio.wait_for(watch.answer(key, None, make), 0.01)
+        start = watch.told
+        ledger.add_event(None, "something", {})
+        await watch.look()
+        while watch.told == start:
+            await watch.news()
+        assert watch.told == start + 1
+
+    with Ledger.create(home / "ledger.db") as ledger:
+        asyncio.run(watching())
+
+
+def test_a_look_that_fails_or_is_left_alone_is_followed_by_another(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    async def watching() -> None:
+        watch = Watch(ledger)
+        await watch.look()
+        start = watch.told
+        ledger.add_event(None, "something", {})
+        monkeypatch.setattr(ledger, "lines", busy)
+        with pytest.raises(LedgerBusy):
+            while True:
+                await watch.news()
+        monkeypatch.undo()
+        alone = asyncio.ensure_future(watch.look())
+        await asyncio.sleep(0)
+        alone.cancel()
+        while watch.told == start:
+            await watch.news()
+        assert watch.told == start + 1
+
+    def busy(*_given: object) -> None:
+        raise LedgerBusy("somebody has it")
+
+    with Ledger.create(home / "ledger.db") as ledger:
+        asyncio.run(watching())
+
+
+def test_what_is_known_waits_for_no_look(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def slow(after: int, limit: int) -> list[Any]:
+        began.set()
+        assert go.wait(30)
+        return lines(after, limit)
+
+    with Ledger.create(home / "ledger.db") as ledger:
+        watch = Watch(ledger)
+        start = watch.position()
+        lines = ledger.lines
+        monkeypatch.setattr(ledger, "lines", slow)
+        monkeypatch.setattr(live, "LOOK_S", 0.0)
+        looking = threading.Thread(target=watch.position)
+        looking.start()
+        assert began.wait(30)
+        assert (watch.of("a"), watch.known(start)) == (start, (start, []))
+        go.set()
+        looking.join()
