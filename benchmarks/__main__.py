@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 BENCHMARKS = {
@@ -12,9 +13,13 @@ BENCHMARKS = {
     "kill_matrix": "200 SIGKILLs of campaign, worker, recovery process, controller: what was lost, repeated, not told",
     "hostile_plans": "100,000 hostile plans given to the engine: how many sets outside the limits reach the controller",
     "console_load": "50 people watching 10 campaigns on a ledger of 10,000 experiments, for an hour",
+    "first_page": "from the start of `athanor console` to its first page in Chromium",
     "stop_latency": "Stop All in eight states, on a local socket and over EPICS: seconds to the last position change",
     "large_ledger": "what a page of the console costs on 10,000 experiments, beside a hundredth of them",
 }
+
+AGAIN = {"console_load": ["--minutes", "10", "--bayesian"]}
+"""What is measured in another way, too, where all are."""
 
 
 def main() -> int:
@@ -28,10 +33,13 @@ def main() -> int:
     if name != "all" and name not in BENCHMARKS:
         print(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
+    if name != "all":
+        print(f"== {name}", flush=True)
+        return int(importlib.import_module(f"benchmarks.{name}").main(rest))
     worst = 0
-    for key in BENCHMARKS if name == "all" else [name]:
-        print(f"== {key}", flush=True)
-        worst = max(worst, importlib.import_module(f"benchmarks.{key}").main(rest))
+    for key in BENCHMARKS:  # each in a process of its own: some change what processes of theirs inherit
+        for options in [[], *([AGAIN[key]] if key in AGAIN else [])]:
+            worst = max(worst, abs(subprocess.call([sys.executable, "-m", "benchmarks", key, *options])))
     return worst
 
 

@@ -94,6 +94,7 @@ def console(
         server_header=False,
         proxy_headers=False,  # nobody stands between us and who asks
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,  # longer than those who ask keep a line: else it is cut just as they use it again
     )
     sock = _bound(host, port)
     shown = f"[{host}]" if ":" in host else host
