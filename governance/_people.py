@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 SCHEMA = 2
 MOST_KEPT = 2000
 """So many rows are kept in mind."""
+WAIT_S = 10.0
+"""So long one waits for whoever holds the file."""
+MOMENT_S = 0.2
+"""So long one waits for the connection that all share."""
+TICK_S = 0.1
+"""Longer than any tick of the clock that files are dated by."""
 HASHING = 4
 """Passwords that are hashed at once, each in 64 MiB."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -97,45 +103,118 @@ Audit = Callable[[str, dict[str, Any]], object]
 class _Reader:
     """Rows that every request asks for, read by one connection that stays open and kept for as long as nobody writes.
 
-    Whoever has changed the file, in whichever process, is seen by the next look; so is another file in its place.
+    Whoever has changed the file, in whichever process, is seen by the next look; so is another file in its place or
+    copied onto it. Nobody waits here for somebody who waits for the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._guard = threading.Lock()
         self._file: sqlite3.Connection | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self._close: Callable[[], object] = lambda: None
+        self._stands: _Standing | None = None
+        self._since = 0.0
+        self._is_sure = False
+        self._version = -1
         self._kept: dict[tuple[str, str], dict[str, Any]] = {}
 
     def row(self, table: Literal["person", "session", "token"], value: str) -> dict[str, Any] | None:
-        """The row of a person by login, of a session or a token by the hash of its secret."""
-        with self._guard:
-            file = self._open()
-            (version,) = file.execute("PRAGMA data_version").fetchone()
-            if self._seen is None or version != self._seen[2] or len(self._kept) > MOST_KEPT:
-                self._kept.clear()
-                self._seen = (*self._standing(), version)
-            if (found := self._kept.get((table, value))) is None:
-                row = file.execute(_ROWS[table], (value,)).fetchone()
-                if row is None:  # what anybody may make up takes no room
-                    return None
-                found = self._kept[table, value] = dict(row)
-            return found
+        """The row of a person by login, of a session or a token by the hash of its secret.
 
-    def _open(self) -> sqlite3.Connection:
-        if self._file is not None and self._seen is not None and self._seen[:2] != self._standing():
-            self._file.close()
-            self._file = None
-        if self._file is None:
-            self._file = sqlite3.connect(self._path, timeout=10.0, isolation_level=None, check_same_thread=False)
-            self._file.row_factory = sqlite3.Row
-            self._seen = None
-            weakref.finalize(self, self._file.close)
-        return self._file
+        Raises:
+            OSError, sqlite3.Error: the file cannot be read now; the next call begins anew.
+        """
+        if self._guard.acquire(timeout=MOMENT_S):
+            try:
+                return self._look(table, value)
+            except sqlite3.Error as error:
+                if not _is_busy(error):
+                    self._drop()
+            finally:
+                self._guard.release()
+        with contextlib.closing(_connect(self._path, WAIT_S)) as file:
+            _prepare(file)
+            return _read(file, table, value)
 
-    def _standing(self) -> tuple[int, int]:
-        found = self._path.stat()
-        return found.st_dev, found.st_ino
+    def _look(self, table: str, value: str) -> dict[str, Any] | None:
+        # Looked at before anything is read: what changes meanwhile is seen next time.
+        stands = _standing(self._path)
+        if self._file is None or stands != self._stands:
+            self._drop()
+            file = _connect(self._path, 0.0)
+            self._file, self._close = file, weakref.finalize(self, file.close)
+            _prepare(file)
+            self._stands, self._since = stands, time.monotonic()
+        key = (table, value)
+        try:
+            (version,) = self._file.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error as error:
+            if self._is_sure and key in self._kept and _is_busy(error):
+                return self._kept[key]  # somebody is about to write, and nobody has since these were read
+            raise
+        # Two writes within one tick of the clock leave the file dated alike.
+        self._is_sure = time.monotonic() - self._since > TICK_S
+        if version != self._version or len(self._kept) > MOST_KEPT:
+            self._kept.clear()
+            self._version = version
+        if (found := self._kept.get(key)) is None:
+            found = _read(self._file, table, value)
+            if found is not None:  # what anybody may make up takes no room
+                self._kept[key] = found
+        return found
+
+    def _drop(self) -> None:
+        self._close()
+        self._file, self._stands, self._is_sure = None, None, False
+        self._kept.clear()
+
+
+_Standing = tuple[tuple[int, ...] | None, ...]
+
+
+def _standing(path: Path) -> _Standing:
+    """What differs once the file, or a log that belongs to it, is written or is another one.
+
+    The time of the contents is not enough: `cp -p` sets it.
+    """
+
+    def of(path: Path) -> tuple[int, ...]:
+        found = path.stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    try:
+        return of(path), of(path.with_name(f"{path.name}-wal"))
+    except FileNotFoundError:
+        return of(path), None
+
+
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+    """Open a file that is there: one that SQLite makes could be read by everybody."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
+
+
+def _prepare(file: sqlite3.Connection) -> None:
+    """See that what is committed is in the file itself: a log beside it spoils copies and restored backups."""
+    file.row_factory = sqlite3.Row
+    if file.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        # As long as somebody else has it open, it stays so; that spoils copies alone.
+        with contextlib.suppress(sqlite3.OperationalError):
+            file.execute("PRAGMA journal_mode = DELETE")
+
+
+def _read(file: sqlite3.Connection, table: str, value: str) -> dict[str, Any] | None:
+    row = file.execute(_ROWS[table], (value,)).fetchone()
+    return None if row is None else dict(row)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY  # the rest says why it is
 
 
 class PeopleFile:
@@ -149,6 +228,7 @@ class PeopleFile:
 
     Raises:
         PeopleError: the libraries are missing, or the file is of a later version.
+        sqlite3.Error: it is no such file, or somebody has held it for longer than `WAIT_S`.
     """
 
     def __init__(
@@ -175,9 +255,6 @@ class PeopleFile:
         path.touch(mode=0o600, exist_ok=True)
         path.chmod(0o600)
         self._reader = _Reader(path)
-        with self._look() as file:
-            # Who reads never waits for who writes.
-            file.execute("PRAGMA journal_mode = WAL")
         with self._change() as file:
             version = file.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
@@ -203,9 +280,9 @@ class PeopleFile:
             file.execute("UPDATE token SET ended = ? WHERE login = ? AND ended IS NULL", (now, login))
 
     @contextlib.contextmanager
-    def _look(self, timeout_s: float = 10.0) -> Iterator[sqlite3.Connection]:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None)) as file:
-            file.row_factory = sqlite3.Row
+    def _look(self, timeout_s: float = WAIT_S) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(_connect(self._path, timeout_s)) as file:
+            _prepare(file)
             yield file
 
     @contextlib.contextmanager

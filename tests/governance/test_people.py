@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import multiprocessing
+import os
+import signal
 import sqlite3
 import stat
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +82,139 @@ def test_what_somebody_else_has_changed_counts_at_once(site: Site) -> None:
     assert site.people.session(secret).person.role == site.people.bearer(token).person.role == "observer"
     other.end(other.tokens()[0].id, "owner")
     assert code_of(lambda: site.people.bearer(token)) == "token.ended"
-    with sqlite3.connect(site.path, timeout=0.1, isolation_level=None) as file:
-        file.execute("BEGIN EXCLUSIVE")  # somebody writes for long: who reads does not wait
+
+
+def test_who_is_known_does_not_wait_for_who_writes(site: Site) -> None:
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    site.people.session(secret)
+    time.sleep(2 * module.TICK_S)
+    site.people.session(secret)
+    with contextlib.closing(sqlite3.connect(site.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
         assert site.people.session(secret).person.login == "ada"
-        file.execute("ROLLBACK")
-    file.close()
-    moved = site.path.with_name("before.db")
-    for suffix in ("", "-wal", "-shm"):
-        if (there := site.path.with_name(site.path.name + suffix)).exists():
-            there.rename(moved.with_name(moved.name + suffix))
-    People(site.path, lambda kind, body: None)
-    assert code_of(lambda: site.people.session(secret)) == "session.none"
+        other.execute("ROLLBACK")
+
+
+def test_nobody_waits_for_somebody_who_waits(site: Site) -> None:
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, site.people._reader._guard:  # a look that hangs
+        assert pool.submit(site.people.session, secret).result(timeout=10.0).person.login == "ada"
+
+
+def test_a_connection_that_has_gone_bad_is_replaced(site: Site) -> None:
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    for _ in range(2):
+        assert site.people.session(secret).person.login == "ada"
+        kept = site.people._reader._file
+        assert kept is not None
+        kept.close()
+
+
+def shell(*words: str | Path) -> None:
+    """As an operator does it, in another process."""
+    subprocess.run([str(word) for word in words], check=True)
+
+
+def beside(site: Site) -> list[str]:
+    return sorted(path.name for path in site.path.parent.iterdir() if path.name.startswith("people.db-"))
+
+
+@pytest.mark.parametrize("how", [["cp"], ["cp", "-p"], ["mv", "-f"]])
+@pytest.mark.parametrize("is_larger", [False, True])
+def test_a_backup_put_back_counts_at_the_next_request(site: Site, how: list[str], is_larger: bool) -> None:
+    """The console is open and reading; the backup is one file, copied right after the last change."""
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    backup = site.path.with_name("backup")
+    if is_larger:
+        for number in range(MOST_TOKENS):
+            site.people.issue("ada", f"program {number}", ["read"], 600.0, "ada")
+    shell("cp", "-p", site.path, backup)
+    site.people.set_role("ada", "observer", "owner")
+    if is_larger:
+        with contextlib.closing(sqlite3.connect(site.path, isolation_level=None)) as other:
+            other.execute("DELETE FROM token")
+            other.execute("VACUUM")
+        assert site.path.stat().st_size < backup.stat().st_size
+    else:
+        for number in range(MOST_TOKENS):
+            site.people.issue("ada", f"program {number}", ["read"], 600.0, "ada")
+        assert site.path.stat().st_size > backup.stat().st_size
+    for _ in range(2):
+        assert site.people.session(secret).person.role == "observer"
+    shell(*how, backup, site.path)
+    assert site.people.session(secret).person.role == "operator"
+    assert len(site.people.tokens()) == (MOST_TOKENS if is_larger else 0)
+    site.people.set_role("ada", "scientist", "owner")
+    assert site.people.session(secret).person.role == "scientist"
+    with contextlib.closing(sqlite3.connect(site.path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert beside(site) == []
+
+
+def _change_and_die(path: str) -> None:
+    people = People(Path(path), lambda kind, body: None)
+    secret = people.sign_in("ada", GOOD).secret
+    people.session(secret)
+    people.set_role("ada", "observer", "owner")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_who_is_killed_leaves_one_file_and_all_changes_in_it(site: Site) -> None:
+    site.add("ada")
+    killed = multiprocessing.get_context("spawn").Process(target=_change_and_die, args=(str(site.path),))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL and beside(site) == []
+    copy = site.path.with_name("copy.db")
+    shell("cp", site.path, copy)
+    assert People(copy, lambda kind, body: None).person("ada").role == "observer"
+
+
+def test_a_file_that_is_gone_is_not_made_anew(site: Site) -> None:
+    """SQLite would make it for everybody to read, and the backup would be copied onto that."""
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    site.path.rename(site.path.with_name("backup"))
+    with pytest.raises(FileNotFoundError):
+        site.people.session(secret)
+    with pytest.raises(sqlite3.OperationalError):
+        site.people.sign_in("ada", GOOD)
+    assert not site.path.exists()
+    shell("cp", "-p", site.path.with_name("backup"), site.path)
+    assert site.people.session(secret).person.login == "ada"
+
+
+def test_a_file_with_a_log_beside_it_becomes_one_file(site: Site) -> None:
+    """As earlier versions left it. While another program keeps it so, changes count all the same."""
+    site.add("ada")
+    secret = site.people.sign_in("ada", GOOD).secret
+    backup = site.path.with_name("backup")
+    other = People(site.path, lambda kind, body: None, lambda: site.now)
+    with contextlib.closing(sqlite3.connect(site.path, isolation_level=None)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.execute("SELECT * FROM person").fetchall()
+        shell("cp", site.path, backup)
+        for role in ("observer", "scientist", "observer"):
+            other.set_role("ada", role, "owner")
+            assert site.people.session(secret).person.role == role
+        late = People(site.path, lambda kind, body: None, lambda: site.now)
+        assert late.session(secret).person.role == "observer"
+        assert beside(site) == ["people.db-shm", "people.db-wal"]
+        for name in beside(site):
+            assert stat.S_IMODE(site.path.with_name(name).stat().st_mode) == 0o600
+    del late
+    other.set_role("ada", "scientist", "owner")
+    assert site.people.session(secret).person.role == "scientist"
+    assert beside(site) == []
+    shell("cp", backup, site.path)  # a backup says how it is to be opened
+    assert site.people.session(secret).person.role == "operator"
+    other.set_role("ada", "observer", "owner")
+    assert site.people.session(secret).person.role == "observer"
+    assert beside(site) == []
 
 
 def test_a_password_that_was_given_out_allows_nothing_until_it_is_changed(site: Site) -> None:
@@ -531,6 +658,39 @@ def test_several_processes_make_one_file_and_one_account(tmp_path: Path) -> None
         racer.join()
     results.close()
     assert codes == ["added", "login.taken", "login.taken", "login.taken"]
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_many_begin_at_once(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "people.db"
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute(f"PRAGMA journal_mode = {mode}")
+    start = threading.Barrier(16)
+
+    def begin(number: int) -> str:
+        start.wait()
+        people = People(path, lambda kind, body: None)
+        people._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        people.add(f"p{number}", "Ada", "owner", "race")
+        return people.person(f"p{number}").login
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(begin, range(16)))) == 16
+    assert len(People(path, lambda kind, body: None).everybody()) == 16
+
+
+def test_what_is_beside_the_file_during_a_change_is_closed_to_others(tmp_path: Path) -> None:
+    seen: dict[str, int] = {}
+
+    def look(kind: str, body: dict[str, Any]) -> None:
+        seen.update({path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()})
+
+    before = os.umask(0)
+    try:
+        People(tmp_path / "people.db", look).add("ada", "Ada", "owner", "setup")
+    finally:
+        os.umask(before)
+    assert seen == {"people.db": 0o600, "people.db-journal": 0o600}
 
 
 def test_a_file_of_a_later_version_is_left_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
