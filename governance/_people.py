@@ -109,6 +109,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._guard = threading.Lock()
         self._file: sqlite3.Connection | None = None
         self._close: Callable[[], object] = lambda: None
@@ -138,7 +139,7 @@ class _Reader:
 
     def _look(self, table: str, value: str) -> dict[str, Any] | None:
         # Looked at before anything is read: what changes meanwhile is seen next time.
-        stands = _standing(self._path)
+        stands = _standing(self._path, self._log)
         if self._file is None or stands != self._stands:
             self._drop()
             file = _connect(self._path, 0.0)
@@ -172,7 +173,7 @@ class _Reader:
 _Standing = tuple[tuple[int, ...] | None, ...]
 
 
-def _standing(path: Path) -> _Standing:
+def _standing(path: Path, log: Path) -> _Standing:
     """What differs once the file, or a log that belongs to it, is written or is another one.
 
     The time of the contents is not enough: `cp -p` sets it.
@@ -183,7 +184,7 @@ def _standing(path: Path) -> _Standing:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     try:
-        return of(path), of(path.with_name(f"{path.name}-wal"))
+        return of(path), of(log)
     except FileNotFoundError:
         return of(path), None
 

@@ -44,6 +44,8 @@ CHECK_S = 5.0
 """How often it is asked whether whoever listens still may."""
 QUIET_S = 15.0
 """A stream says something at least so often, so that a line that broke is noticed."""
+OF_CAMPAIGN = frozenset({"campaign", "campaign_state", "request"})
+"""Kinds of rows that change what the ledger says of a campaign itself."""
 HELD = 503
 """Somebody else has the ledger just now."""
 MOST = 1000
@@ -94,6 +96,7 @@ class Watch:
         self._position = 0
         self._start = 0
         self._changed: dict[str, int] = {}
+        self._campaigns = 0
         self._latest: deque[Line] = deque(maxlen=MOST)
         self._looked = -1.0
         self.told = 0
@@ -130,6 +133,8 @@ class Watch:
                 self._position = self._start = start
             self._latest.extend(found)
             self._changed |= {line.chain: line.position for line in found}
+            of_campaigns = [line.position for line in found if line.kind in OF_CAMPAIGN]
+            self._campaigns = of_campaigns[-1] if of_campaigns else self._campaigns
             self._position = found[-1].position if found else self._position
 
     # -- what is known already -----------------------------------------------------------------------------------------
@@ -138,6 +143,11 @@ class Watch:
         """Where a campaign changed last; or where looking began, when that was later."""
         with self._guard:
             return self._changed.get(chain_of(campaign_id), self._start)
+
+    def campaigns(self) -> int:
+        """Where campaigns were opened, asked for something or changed their state last."""
+        with self._guard:
+            return max(self._campaigns, self._start)
 
     def known(self, position: int) -> tuple[int, list[Line] | None] | None:
         """As `since`, of what is known already; None where the ledger has to be read for it."""

@@ -95,10 +95,12 @@ def _overview(desk: Desk) -> OverviewOut:
 
 
 def _look(desk: Desk) -> OverviewOut:
-    known = list(reversed(desk.ledger.campaigns()))
+    known: list[Campaign] = desk.summaries.get(
+        (), desk.watch.campaigns(), OVER_FRESH_S, lambda: desk.ledger.campaigns()[::-1]
+    )
     over = [one for one in known if one.state in ("succeeded", "failed", "cancelled")]
     hidden = {one.id for one in over[OVER_SHOWN:]}
-    found = [_line(desk, one.id) for one in known if one.id not in hidden]
+    found = [_line(desk, one) for one in known if one.id not in hidden]
     return OverviewOut(
         campaigns=[summary for summary, _ in found],
         more_over=len(hidden),
@@ -107,13 +109,13 @@ def _look(desk: Desk) -> OverviewOut:
     )
 
 
-def _line(desk: Desk, campaign_id: str) -> tuple[CampaignSummary, list[WaitingOut]]:
+def _line(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
     """What the overview says of one campaign: of many, one has changed since the last look."""
     line: tuple[CampaignSummary, list[WaitingOut]] = desk.summaries.get(
-        campaign_id,
-        desk.watch.of(campaign_id),
+        campaign.id,
+        desk.watch.of(campaign.id),
         lambda made: FRESH_S if made[0].finished_at is None or made[0].trouble else OVER_FRESH_S,
-        lambda: _summary(desk, desk.ledger.campaign(campaign_id)),
+        lambda: _summary(desk, campaign),
     )
     return line
 
