@@ -269,6 +269,8 @@ class Load:
         with chromium() as browser:
             first, second = self.console.page(browser, "operator"), self.console.page(browser, "scientist")
             second.goto(self.console.url(f"/campaigns/{self.campaigns[0]}"))
+            for page in (first, second):  # else it remembers the first 250, of the first minute, and no more
+                page.evaluate("performance.setResourceTimingBufferSize(1000000)")
             yield
             for page in (first, second):
                 self.pages += page.evaluate(

@@ -150,6 +150,11 @@ def test_a_campaign_is_known_by_where_it_changed_last(monkeypatch: pytest.Monkey
         now += live.LOOK_S
         watch.position()
         assert (watch.of(one), watch.of(other)) == (start + 1, start)
+        assert watch.campaigns() == start
+        ledger.set_campaign_state(other, "running")
+        ledger.add_event(one, "something", {})
+        now += live.LOOK_S
+        assert watch.position() == start + 3 and watch.campaigns() == start + 2
 
 
 def test_so_many_may_listen_and_who_left_makes_room() -> None:
