@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ POLITE = 15
 """How much a planner gives way to whoever moves, stops or watches an instrument on the same computer."""
 AUTOGROUP = Path("/proc/self/autogroup")
 """Where Linux shares out the processor by sessions, niceness counts only within one: a session has its own."""
+
+TRIES = 20
 
 
 class PlanningFailed(RuntimeError):
@@ -150,7 +153,12 @@ def give_way() -> None:
     """Leave the processor to others, in whichever session they are. This process must lead its own."""
     os.nice(POLITE)
     with contextlib.suppress(OSError):  # another system, or one that shares by other groups
-        AUTOGROUP.write_text(str(POLITE))
+        for _ in range(TRIES):
+            try:
+                AUTOGROUP.write_text(str(POLITE))
+                return
+            except BlockingIOError:  # the kernel lets those without privileges say so ten times a second, all together
+                time.sleep(0.1)
 
 
 def main() -> None:

@@ -12,11 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 MOST_S = 10.0
@@ -27,18 +24,24 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="first_page", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--starts", type=int, default=3)
     given = parser.parse_args(arguments)
+    import httpx
+
     from tests.console.pages.browser import CHROMIUM, chromium
+    from tests.console.serving import free_port, serving
 
     slowest = 0.0
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ath-first-")))
-        for name in ("home", "keys", "run"):
-            (folder / name).mkdir()
-            os.environ[f"ATHANOR_{ {'run': 'runtime'}.get(name, name).upper() }"] = str(folder / name)
+        for variable in ("ATHANOR_HOME", "ATHANOR_KEYS", "ATHANOR_RUNTIME"):
+            (folder / variable).mkdir()
+            os.environ[variable] = str(folder / variable)
         browser = stack.enter_context(chromium()) if CHROMIUM else None
         for number in range(1, given.starts + 1):
-            began = time.perf_counter()
-            with starting(folder / "console.log") as address:
+            port, began = free_port(), time.perf_counter()
+            with serving(port, folder / "console.log"):
+                address = f"http://127.0.0.1:{port}"
+                for path in ("/", "/static/main.js"):
+                    httpx.get(address + path).raise_for_status()
                 served = time.perf_counter() - began
                 if browser is not None:
                     page = browser.new_page()
@@ -52,33 +55,3 @@ def main(arguments: list[str]) -> int:
                     page.close()
     print(f"slowest {slowest:.1f} s, at most {MOST_S:g} s: {'ok' if slowest <= MOST_S else 'TOO SLOW'}")
     return int(slowest > MOST_S)
-
-
-@contextlib.contextmanager
-def starting(log: Path) -> Iterator[str]:
-    """A console that has just served its first page, and where."""
-    import httpx
-
-    from tests.console.serving import free_port
-
-    port = free_port()
-    command = [sys.executable, "-m", "athanor.console", "console", "--port", str(port)]
-    with log.open("ab") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            if process.poll() is not None:
-                raise SystemExit(f"the console ended: {log.read_text()}")
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{address}/").is_success and httpx.get(f"{address}/static/main.js").is_success:
-                    break
-            time.sleep(0.02)
-        yield address
-    finally:
-        process.kill()
-        process.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

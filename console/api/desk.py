@@ -55,7 +55,7 @@ class Desk:
         self.reading = threading.BoundedSemaphore(READERS)
         self.watch = Watch(ledger)
         self.shared = Shared()
-        self.summaries = Shared()
+        self.summaries = Shared()  # apart: many campaigns push no other answer out
         self.gauges = Gauges()
         self.motions = Motions()
         self.connecting = Connecting()

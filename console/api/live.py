@@ -14,7 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, TypeVar
 
 from fastapi import Header, Request
 from fastapi.responses import StreamingResponse
@@ -168,10 +168,8 @@ class Watch:
 
     async def look(self) -> None:
         """Learn what is new; one looks, for all who ask. What was lately asked for is made before this returns."""
-        if not _is_going_on(self._looking):
-            self._looking = asyncio.ensure_future(self._look())
-            self._looking.add_done_callback(_heed)
-        await asyncio.shield(cast("asyncio.Future[None]", self._looking))
+        self._looking = _joined(self._looking, self._look)
+        await asyncio.shield(self._looking)
 
     async def _look(self) -> None:
         before = self.told
@@ -209,10 +207,8 @@ class Watch:
 
     async def news(self) -> None:
         """Wait until there is something to tell, or for a second."""
-        if not _is_going_on(self._turn):
-            self._turn = asyncio.ensure_future(self._next())
-            self._turn.add_done_callback(_heed)
-        await asyncio.shield(cast("asyncio.Future[None]", self._turn))
+        self._turn = _joined(self._turn, self._next)
+        await asyncio.shield(self._turn)
 
     async def _next(self) -> None:
         before, end = self.told, time.monotonic() + TURN_S
@@ -221,8 +217,17 @@ class Watch:
             await self.look()
 
 
-def _is_going_on(one: asyncio.Future[None] | None) -> bool:
+def _is_going_on(one: asyncio.Future[None] | None) -> TypeGuard[asyncio.Future[None]]:
     return one is not None and not one.done() and one.get_loop() is asyncio.get_running_loop()
+
+
+def _joined(one: asyncio.Future[None] | None, begin: Callable[[], Awaitable[None]]) -> asyncio.Future[None]:
+    """What goes on already, or has now begun."""
+    if _is_going_on(one):
+        return one
+    begun = asyncio.ensure_future(begin())
+    begun.add_done_callback(_heed)
+    return begun
 
 
 def _heed(done: asyncio.Future[Any]) -> None:
@@ -253,13 +258,11 @@ async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[
     watch = desk_of(request).watch
     yield "retry: 2000\n\n"
     said = checked = time.monotonic()
-    is_first = True
     while not await request.is_disconnected():
         rows: list[Line] | None = []
         try:
-            if not is_first:
+            if position >= watch.told:  # else something was told while this one was busy
                 await watch.news()
-            is_first = False
             if time.monotonic() - checked >= CHECK_S:
                 checked = time.monotonic()
                 await run_in_threadpool(let_in, request, "read", touch=False)
@@ -272,6 +275,7 @@ async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[
             if problem[0] != HELD:  # else it is read as soon as it can be
                 yield _message("ended", problem[1].model_dump())
                 return
+            await asyncio.sleep(LOOK_S)
         now = time.monotonic()
         if rows is None:
             position = watch.told

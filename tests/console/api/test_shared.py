@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from starlette.concurrency import run_in_threadpool
 
-from athanor.console.api.shared import MOST, Shared
+from athanor.console.api.shared import AT_ONCE, MOST, Shared
 
 
 def test_a_value_is_made_again_when_the_ledger_or_the_time_has_moved_on() -> None:
@@ -152,3 +152,24 @@ def test_so_many_are_kept() -> None:
     for key in range(MOST + 50):
         shared.get(key, 1, 60.0, lambda: key)  # noqa: B023
     assert len(shared._slots) == MOST
+
+
+def test_so_many_are_made_at_once() -> None:
+    guard, going, most = threading.Lock(), 0, 0
+    full = threading.Barrier(AT_ONCE)
+
+    def make() -> None:
+        nonlocal going, most
+        with guard:
+            going += 1
+            most = max(most, going)
+        full.wait(30)  # so many there are, or nobody goes on
+        with guard:
+            going -= 1
+
+    async def all_ask() -> None:
+        shared = Shared()
+        await asyncio.gather(*(shared.wait(key, 1, 60.0, make) for key in range(4 * AT_ONCE)))
+
+    asyncio.run(all_ask())
+    assert most == AT_ONCE
