@@ -20,6 +20,12 @@ Plan = Generator[Msg, Any, Any]
 LOOK_S = 0.05
 """Seconds between two looks, while the axes move or settle, whether somebody wants a pause."""
 
+REASON_S = 0.5
+"""Seconds that the reason for a stop may come later than the stop itself, which goes straight to the axes.
+
+After that long the recovery process ends a worker that has not come to rest (`ladder.StopLine.GRACE_S`).
+"""
+
 
 class MoveFailed(RuntimeError):
     """An axis did not arrive; names the axis, where it was sent and where it stands."""
@@ -33,13 +39,19 @@ class RunStopped(RuntimeError):
     """The run is to end and may not move any more."""
 
 
-def describe(error: BaseException) -> str:
-    """What went wrong, in one line: the cause behind the statuses and wrappers, a lost instrument before all else."""
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what is behind it."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
+    return chain
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong, in one line: the cause behind the statuses and wrappers, a lost instrument before all else."""
+    chain = _chain(error)
     for cause in chain:
         if isinstance(cause, InstrumentLost):
             return f"{LOST}{cause}"
@@ -54,6 +66,20 @@ def describe(error: BaseException) -> str:
         if not isinstance(cause, FailedStatus):
             return f"{type(cause).__name__}: {cause}"
     return f"{type(error).__name__}: {error}"
+
+
+def _explains_itself(error: BaseException) -> bool:
+    """Whether it cannot be what a halt from outside looks like to who was moving or reading."""
+    known = (InstrumentLost, RunStopped, SetRefused, ProcessFailed, LimitViolation)
+    return any(isinstance(cause, known) for cause in _chain(error))
+
+
+def _await_reason(stopped: Callable[[], str | None]) -> Plan:
+    """Why the run is being ended from outside; None when nothing is heard of that in time."""
+    end = time.monotonic() + REASON_S
+    while (why := stopped()) is None and time.monotonic() < end:
+        yield from bps.sleep(LOOK_S / 5)
+    return why
 
 
 def measure(
@@ -127,7 +153,8 @@ def measure(
             raise  # an abort or stop from outside: the RunEngine closes the run with its reason
         except Exception as error:
             reason = describe(error)
-            if (why := stopped()) is not None and not reason.startswith(LOST):
+            why = stopped() if _explains_itself(error) else (yield from _await_reason(stopped))
+            if why is not None and not reason.startswith(LOST):
                 reason = why if why.startswith(LOST) else f"{ABORTED}{why}"
             status = "abort" if reason.startswith(ABORTED) else "fail"
             yield from bps.close_run(exit_status=status, reason=reason)

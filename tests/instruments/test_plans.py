@@ -138,6 +138,28 @@ def test_why_a_move_failed_is_in_the_stop_document(run: Run, axis: Axis, options
     assert describe(of(documents, "raised")[0]["error"]).startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("axis", "reason"),
+    [
+        (Axis("x", error=RuntimeError("halted")), "aborted: Stop All: smoke"),
+        (Axis("x", offset=0.5), "aborted: Stop All: smoke"),
+        (Axis("x", error=ProcessFailed("flooded")), "process failed: flooded"),
+        (Axis("x", error=InstrumentLost("gone")), "instrument lost: gone"),
+    ],
+)
+def test_a_halt_is_no_fault_of_the_axis_though_its_reason_comes_later(run: Run, axis: Axis, reason: str) -> None:
+    asked = 0
+
+    def stopped() -> str | None:
+        nonlocal asked
+        asked += 1
+        return "Stop All: smoke" if asked > 3 else None
+
+    documents = run({"x": axis}, Detector("d"), {"x": 1.0}, stopped=stopped)
+    [stop] = of(documents, "stop")
+    assert (stop["exit_status"], stop["reason"]) == ("abort" if "Stop All" in reason else "fail", reason)
+
+
 def test_within_its_tolerance_an_axis_has_arrived(run: Run) -> None:
     documents = run({"x": Axis("x", offset=0.5)}, Detector("d"), {"x": 1.0}, tolerances={"x": 0.5})
     assert of(documents, "stop")[0]["exit_status"] == "success"
