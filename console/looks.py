@@ -7,8 +7,8 @@ journal says has happened since. All of it comes from the ledger, and may be for
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,15 @@ from athanor.memory.journal import chain_of
 if TYPE_CHECKING:
     from athanor.console.overview import Overview
     from athanor.memory.ledger import Ledger
-    from athanor.memory.records import Campaign
+    from athanor.memory.records import Campaign, Event, JournalRow
 
 MOST = 40_000
 """Experiments that are kept in mind, of all campaigns together; some kilobytes each."""
-TOLD = 200
+TOLD = 60
 """Lines of what happened."""
+BEST = "best"
+EVENTS = 200
+"""Of which some are told."""
 
 
 class Looks:
@@ -72,7 +75,12 @@ class _Kept:
         self._id = campaign.id
         self._experiments: dict[str, Any] = {}
         self._found = overview.Found(problem)
+        self._events: deque[Event] = deque(maxlen=EVENTS)
+        self._noted: list[Event] = []
+        """The last that says what was best; perhaps not among the others any more."""
         self._position = 0
+        self._pictured: tuple[Any, ...] | None = None
+        self._redrawn_at = 0
         self._view: Overview | None = None
         self.size = 0
 
@@ -83,26 +91,48 @@ class _Kept:
                 # What is written meanwhile is read now or by the next look, never missed.
                 reached = ledger.changes()
                 self._experiments = {item.id: item for item in ledger.experiments(self._id)}
+                self._noted = ledger.events(self._id, kinds=[BEST], limit=1, newest_first=True)
+                self._events = deque(ledger.events(self._id, limit=EVENTS, newest_first=True)[::-1], EVENTS)
             elif rows := ledger.journal(chain_of(self._id), self._position):
-                changed = {_experiment_in(row.kind, parse(row.body)) for row in rows} - {None}
-                for item in ledger.these_experiments([one for one in changed if one is not None]):
-                    self._experiments[item.id] = item
+                self._take(ledger, rows)
                 reached = rows[-1].position
             else:
                 return self._view
             known = self._found.observations
             self._found.add(ledger.observations(self._id, since=known[-1].id if known else None))
-            events = ledger.events(self._id, limit=TOLD, newest_first=True)[::-1]
-            events = [*ledger.events(self._id, kinds=["best"], limit=1, newest_first=True), *events]
+            events = [*self._noted, *self._events]
             experiments = sorted(self._experiments.values(), key=lambda item: item.ordinal)
             self.size = len(experiments)
-            self._view = overview.view_of(ledger, ledger.campaign(self._id), experiments, self._found, events, TOLD)
+            view = overview.view_of(ledger, ledger.campaign(self._id), experiments, self._found, events, TOLD)
+            if (pictured := self._what_is_pictured(view)) != self._pictured:
+                self._pictured, self._redrawn_at = pictured, reached
+            self._view = replace(view, redrawn_at=self._redrawn_at)
             self._position = reached  # not before: what failed on the way is read again
             return self._view
 
+    def _take(self, ledger: Ledger, rows: Sequence[JournalRow]) -> None:
+        from athanor.memory.records import Event
 
-def _experiment_in(kind: str, body: Mapping[str, Any]) -> str | None:
-    """The experiment that a row of the journal is about, where it changes one."""
-    if kind == "experiment":
-        return str(body["id"])
-    return str(body["experiment"]) if kind == "experiment_state" else None
+        changed: set[str] = set()
+        known = {event.id for event in self._events}
+        for row in rows:
+            body = parse(row.body)
+            if row.kind == "event" and body["id"] not in known:
+                event = Event.model_validate(body)
+                self._events.append(event)
+                self._noted = [event] if event.kind == BEST else self._noted
+            elif row.kind == "experiment":
+                changed.add(str(body["id"]))
+            elif row.kind == "experiment_state":
+                changed.add(str(body["experiment"]))
+        for item in ledger.these_experiments(changed):
+            self._experiments[item.id] = item
+
+    def _what_is_pictured(self, view: Overview) -> tuple[Any, ...]:
+        """What the pictures of a campaign show: they are the same for as long as this is."""
+        used = [
+            (item.ordinal, "begun" if item.state in ("dispatched", "running") else item.state)
+            for item in view.experiments
+            if item.state in overview.SPENT
+        ]
+        return len(self._found.observations), [best.values for best in view.best], used

@@ -79,6 +79,8 @@ class Overview:
     """What of it was put off, and is not among `waiting` until then."""
     references: Sequence[str] = ()
     """How the charts of its reference measurements stand, a line for each."""
+    redrawn_at: int = 0
+    """Where in the journal what its pictures show has changed last, as far as who looked could tell."""
 
     @property
     def recent(self) -> list[str]:

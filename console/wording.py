@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 MISSING = "—"
@@ -51,6 +52,7 @@ def measured(mean: float | None, sem: float | None, unit: str | None = None) -> 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+@lru_cache(maxsize=256)
 def pretty_unit(unit: str | None) -> str:
     """Write a unit as print does: `kg/m³/h` for `kg/m^3/h`, `°C` for `degC`; nothing for none."""
     if unit in (None, "", "1"):

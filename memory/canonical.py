@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from sys import intern
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -127,7 +128,8 @@ def _restore(pairs: list[tuple[str, Any]]) -> Any:
             return _NON_FINITE[pairs[0][1]]
         except (KeyError, TypeError) as error:
             raise CanonicalError(f"unknown number {pairs[0][1]!r}") from error
-    return {(name[1:] if name.startswith("$$") else name): item for name, item in pairs}
+    # A name is the same object wherever it stands: thousands of records are kept in mind with the same few names.
+    return {intern(name[1:] if name.startswith("$$") else name): item for name, item in pairs}
 
 
 def _refuse_constant(name: str) -> Any:

@@ -90,7 +90,15 @@ def record_from(kind: type[R], row: Mapping[Any, Any], **elsewhere: Any) -> R:
             continue
         value = row[column_of(kind, field)]
         fields[field] = parse(value) if value is not None and field in composite else value
-    return kind.model_validate(fields)
+    record = kind.model_validate(fields)
+    # All of them were set: one set says so for all records, where each would have kept its own, larger than the rest.
+    object.__setattr__(record, "__pydantic_fields_set__", _fields(kind))
+    return record
+
+
+@cache
+def _fields(kind: type[records.Record]) -> set[str]:
+    return set(kind.model_fields)
 
 
 @cache

@@ -132,11 +132,10 @@ def _board(desk: Desk, campaign: Campaign) -> BoardOut:
     from athanor.console.report import charts, present
     from athanor.console.report.build import hypothesis_cards
 
-    position = desk.watch.of(campaign.id)
     view = desk.looks.at(campaign.id)
     drawn = desk.shared.get(
         ("pictures", campaign.id),
-        position,
+        view.redrawn_at,
         1e9,
         lambda: (
             str(present.progress(view)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import socket
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PANEL = "Console"
 PORT = 8765
 FIRST = "owner"
+SETTLED_S = 20.0
+"""After so long the first pages were served, and all that they need is loaded."""
 
 LoginArgument = Annotated[str, typer.Argument(metavar="LOGIN", help="Who.")]
 RoleArgument = Annotated[
@@ -109,9 +113,13 @@ def console(
     _share_what_is_freed()
     # Whoever answers waits so long for a thread that computes: fifty pages ask some hundred times a second.
     sys.setswitchinterval(0.0002)
+    settling = threading.Timer(SETTLED_S, _settle)
+    settling.daemon = True
+    settling.start()
     try:
         server.Server(config).run(sockets=[sock])
     finally:
+        settling.cancel()
         sock.close()
         opened.close()
 
@@ -149,6 +157,17 @@ def _share_what_is_freed() -> None:
         return
     for option, value in ((arena_max, 1), (mmap_threshold, 64 << 10), (trim_threshold, 128 << 10)):
         mallopt(option, value)
+
+
+def _settle() -> None:
+    """Spare the garbage collector what stays for good, which is nearly all there is once the first pages were served.
+
+    Else it looks through all of it, a tenth of a second without an answer to anybody, and only when a quarter as much
+    has come up that might be garbage: until then garbage takes up the memory.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # it goes by how much there was at the last time
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -13,10 +13,12 @@ import pytest
 from athanor.console import overview
 from athanor.console.looks import TOLD, Looks
 from athanor.console.overview import Overview
+from athanor.console.report import present
 from athanor.memory.errors import NotFound
 from athanor.memory.ledger import Ledger
-from athanor.memory.records import Experiment, Observation
+from athanor.memory.records import Experiment, ExperimentState, Observation
 from benchmarks.large_ledger import fill
+from tests.memory.conftest import Maker
 
 
 @pytest.fixture(params=["snar-flow", "ald-window"])
@@ -30,7 +32,7 @@ def ledger(home: Path, request: pytest.FixtureRequest) -> Iterator[Ledger]:
 def same(view: Overview, ledger: Ledger) -> None:
     whole = overview.look(ledger, ledger.campaign(view.campaign.id))
     for field in dataclasses.fields(Overview):
-        if field.name != "story":
+        if field.name not in ("story", "redrawn_at"):
             assert getattr(view, field.name) == getattr(whole, field.name), field.name
     assert list(view.story) == list(whole.story[-TOLD:])
 
@@ -75,6 +77,43 @@ def test_a_look_again_is_the_whole_look(ledger: Ledger) -> None:
     same(looks.at(two), ledger)
     with pytest.raises(NotFound):
         looks.at("none")
+
+
+def test_pictures_are_new_only_where_what_they_show_is(ledger: Ledger) -> None:
+    campaign = ledger.campaigns()[0]
+    one, instrument = campaign.id, campaign.instrument
+    looks = Looks(ledger)
+    drawn: dict[int, Any] = {}
+
+    def is_redrawn() -> bool:
+        view = looks.at(one)
+        new = view.redrawn_at not in drawn
+        outcome = view.problem.objectives[0].name
+        pictures = (present.progress(view), present.front(view), present.space(view, outcome))
+        assert drawn.setdefault(view.redrawn_at, pictures) == pictures
+        assert all(at <= view.redrawn_at for at in drawn)
+        return new
+
+    assert is_redrawn() and not is_redrawn()
+    ledger.add_event(one, "note", {})
+    assert not is_redrawn()
+    proposed = propose(ledger, one)
+    assert not is_redrawn()
+    decision = Maker().approve(ledger, proposed)
+    assert not is_redrawn()
+    lease = ledger.acquire_lease(f"instrument:{instrument}", "p1", 60)
+    ledger.commit_intent(proposed.id, decision.id, instrument, "p1", lease.epoch)
+    assert is_redrawn()
+    states: list[tuple[ExperimentState, bool]] = [("running", False), ("completed", True)]
+    for state, expected in states:
+        ledger.set_experiment_state(proposed.id, state)
+        assert is_redrawn() == expected, state
+    measured = [o.experiment_id for o in ledger.observations(one) if o.experiment_id]
+    observe(ledger, one, int(measured[0].rpartition(".")[2]), **dict.fromkeys(looks.at(one).problem.outcomes, 1e6))
+    assert is_redrawn()
+    looks = Looks(ledger)
+    ledger.add_event(one, "note", {})
+    is_redrawn()
 
 
 def test_what_is_known_is_not_read_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
