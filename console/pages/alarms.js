@@ -13,7 +13,6 @@ const STATES = {
 const HIDDEN = ["shelved", "suppressed", "out_of_service"];
 const OPEN = ["unacknowledged", "latched_unacknowledged", "returned", "acknowledged", "latched_acknowledged", ...HIDDEN];
 const LIST = `/alarms?limit=500&${OPEN.map((one) => `state=${one}`).join("&")}`;
-const span = (seconds) => duration(seconds).replace(/ 0 (min|h|s)$/, "");
 const said = (one) => (one.detail.startsWith(`${one.subject}: `) ? one.detail.slice(one.subject.length + 2) : one.detail);
 const ofSite = (change) => change.campaign_id === null && change.kind === "event";
 const where = (one, verb) => `/alarms/${encodeURIComponent(one.id)}/${verb}`;
@@ -111,7 +110,7 @@ function Group({ group, tools }) {
   const [first] = group, [isAll, setAll] = useState(false);
   const needs = group.some((one) => one.needs_answer), shown = isAll ? group : group.slice(0, 8), id = `alarms-${first.definition.replace(".", "-")}-${needs}`;
   return html`<section class="panel ${needs ? SIGNS[first.priority][0] : ""}" aria-labelledby=${id}>
-    <div class="head"><h3 id=${id}><${Priority} of=${first.priority} /> ${first.title}${group.length > 1 ? ` (${group.length})` : ""}</h3><span class="quiet">respond within ${span(first.respond_s)}</span></div>
+    <div class="head"><h3 id=${id}><${Priority} of=${first.priority} /> ${first.title}${group.length > 1 ? ` (${group.length})` : ""}</h3><span class="quiet">respond within ${duration(first.respond_s)}</span></div>
     <dl class="facts"><dt>If nobody acts</dt><dd>${first.consequence}</dd><dt>What to do</dt><dd><strong>${first.response}</strong></dd></dl>
     <ul class="plainlist">${shown.map((one) => html`<${Line} key=${one.id} one=${one} tools=${tools} />`)}</ul>
     ${group.length > shown.length && html`<button type="button" onClick=${() => setAll(true)}>Show ${group.length - shown.length} more</button>`}
@@ -157,7 +156,7 @@ function Asking({ one, verb, onDone, onClose }) {
   });
   const submit = () => { if (!wants) act.run(); };
   return html`<${Dialog} title=${`${name}: ${one.title}`} onClose=${onClose} onSubmit=${submit}><p><strong class="mono">${one.subject}</strong> ${said(one)}</p><p>${effect}</p>
-    ${verb === "shelve" && html`<${Field} label="For how long" value=${lasts} onInput=${setLasts} options=${LENGTHS.filter(([seconds]) => seconds <= one.longest_shelved_s).map(([seconds, said]) => [String(seconds), said])} hint=${`One of priority ${one.priority} is shelved for ${span(one.longest_shelved_s)} at most.`} />`}
+    ${verb === "shelve" && html`<${Field} label="For how long" value=${lasts} onInput=${setLasts} options=${LENGTHS.filter(([seconds]) => seconds <= one.longest_shelved_s).map(([seconds, said]) => [String(seconds), said])} hint=${`One of priority ${one.priority} is shelved for ${duration(one.longest_shelved_s)} at most.`} />`}
     <${Field} label="Reason" rows="2" value=${reason} onInput=${setReason} maxlength="2000" hint="It is kept in the record, with your name." autofocus />
     <div class="row"><button type="submit" class="primary" aria-disabled=${wants || act.isBusy ? "true" : undefined} aria-busy=${act.isBusy ? "true" : undefined}>${name}</button><button type="button" onClick=${onClose}>Cancel</button></div><${Outcome} action=${act} /><//>`;
 }
@@ -213,5 +212,5 @@ function Figures() {
 function Catalogue() {
   const found = useData("/alarm-definitions", { about: () => false });
   return html`<section class="panel" aria-labelledby="catalogue"><h2 id="catalogue">Every alarm there can be</h2><${Loaded} from=${found} what="the catalogue">${(data) => html`<${Table} caption="Catalogue of alarms" keys=${data.items.map((one) => one.id)} heads=${["priority", "alarm", "if nobody acts", "what to do", "within"]}
-    rows=${[...data.items].sort((a, b) => PRIORITIES.indexOf(a.priority) - PRIORITIES.indexOf(b.priority)).map((one) => [html`<${Priority} of=${one.priority} />`, html`<strong>${one.title}</strong><br /><span class="mono quiet">${one.id}</span>${one.latches ? html`<br /><span class="quiet">kept until it is reset</span>` : ""}`, one.consequence, one.response, span(one.respond_s)])} />`}<//></section>`;
+    rows=${[...data.items].sort((a, b) => PRIORITIES.indexOf(a.priority) - PRIORITIES.indexOf(b.priority)).map((one) => [html`<${Priority} of=${one.priority} />`, html`<strong>${one.title}</strong><br /><span class="mono quiet">${one.id}</span>${one.latches ? html`<br /><span class="quiet">kept until it is reset</span>` : ""}`, one.consequence, one.response, duration(one.respond_s)])} />`}<//></section>`;
 }

@@ -145,7 +145,8 @@ function hold() {
   return new Promise((end) => {
     const stream = new EventSource(`${BASE}/changes`);
     stream.onopen = () => { tell({ line: "open" }); tell({ kind: "reload" }); };
-    stream.onerror = () => tell({ line: "broken" });
+    // A line that broke is taken up again by the browser; one that was refused, never.
+    stream.onerror = () => { tell({ line: "broken" }); if (stream.readyState === EventSource.CLOSED) end(); };
     stream.addEventListener("change", (event) => tell(JSON.parse(event.data)));
     stream.addEventListener("reload", () => tell({ kind: "reload" }));
     stream.addEventListener("ended", (event) => {
@@ -159,6 +160,8 @@ function hold() {
   });
 }
 
+/** So long after a stream was ended or refused another is asked for, as long as somebody is signed in. */
+const AGAIN_MS = 5000;
 let release = () => {};
 let listening = null;
 
@@ -174,7 +177,14 @@ export function listen() {
   }
   const abort = new AbortController();
   listening = abort;
-  const held = async () => { if (!abort.signal.aborted) { const done = hold(); release.held = true; await done; } };
+  const held = async () => {
+    while (!abort.signal.aborted) {
+      const done = hold();
+      release.held = true;
+      await done;
+      await new Promise((go) => { setTimeout(go, AGAIN_MS); abort.signal.addEventListener("abort", go, { once: true }); });
+    }
+  };
   if (navigator.locks) navigator.locks.request("athanor-changes", { signal: abort.signal }, held).catch(() => {});
   else held();
 }

@@ -59,10 +59,14 @@ export function duration(seconds) {
   if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
-  if (whole < 600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  if (whole < 3600) return `${Math.round(whole / 60)} min`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+  const both = (size, unit, part, name) => {
+    const rest = Math.floor((whole % size) / part);
+    return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${name}` : ""}`;
+  };
+  if (whole < 600) return both(60, "min", 1, "s");
+  if (whole < 3600) return whole < 3570 ? `${Math.round(whole / 60)} min` : "1 h";
+  if (whole < 86400) return both(3600, "h", 60, "min");
+  return both(86400, "d", 3600, "h");
 }
 
 /** `1 experiment`, `2 experiments`. */

@@ -21,7 +21,7 @@ from tests.console.pages.browser import PASSWORD, Console, accessible, campaign_
 from tests.console.serving import serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 PLAIN = [address for address in ADDRESSES if "{" not in address]
 
@@ -156,6 +156,26 @@ def test_stop_all_while_the_console_is_away_says_so_and_is_done_when_it_is_back(
             expect(page.get_by_text("● live")).to_be_visible(timeout=15_000)
     finally:
         console.close()
+
+
+def test_a_stream_that_was_ended_or_refused_is_asked_for_again(console: Console, browser: Browser) -> None:
+    page = console.page(browser, "operator")
+    ended = 'event: ended\ndata: {"code": "unforeseen", "detail": "a fault of the ledger", "remedy": null}\n\n'
+    answers = [(200, "text/event-stream", ended), (503, "application/json", "{}")]
+
+    def fail(route: Route) -> None:
+        if not answers:
+            route.continue_()
+            return
+        status, kind, body = answers.pop(0)
+        route.fulfill(status=status, content_type=kind, body=body)
+
+    page.route("**/api/v1/changes", fail)
+    page.goto(console.url())
+    expect(page.get_by_text("✕ not live")).to_be_visible()
+    expect(page.get_by_text("● live")).to_be_visible(timeout=30_000)
+    assert answers == []
+    console.faults.clear()  # the refusal is one, and was wanted
 
 
 def test_a_pages_policy_lets_nothing_in_that_was_injected(console: Console, browser: Browser) -> None:
