@@ -76,10 +76,13 @@ class Follower:
         if not force and (changes == self._changes or now < self._not_before) and now - self._drawn < 1.0:
             return
         if changes != self._changes or self._view is None:
-            self._view = self._looks.at(self._id)
+            view = self._looks.at(self._id)
             self._changes = changes
             # A long record takes longer to read: spend at most a tenth of the time on looking.
             self._not_before = time.monotonic() + 9 * (time.monotonic() - now)
+            if view is self._view and not force and now - self._drawn < 1.0:
+                return  # it was another campaign's change
+            self._view = view
         self._drawn = now
         if self._live is not None:
             flag = context.ledger_flag(self._ledger)
@@ -96,14 +99,15 @@ class Follower:
             used += item.state in overview.SPENT
             if item.state in ("completed", "failed", "aborted", "stopped_early", "refused", "rejected", "in_doubt"):
                 observed = view.observed.get(item.id)
-                if item.state == "completed" and observed is None:
+                key = f"{item.id} {item.state}"
+                if key in self._said or (item.state == "completed" and observed is None):
                     continue
                 results = ", ".join(
                     f"{name} {wording.measured(mean, sem, view.problem.unit(name))}"
                     for name, (mean, sem) in (observed or {}).items()
                 )
                 text = f"{item.id} {item.state.replace('_', ' ')}: {results or item.reason or ''}"
-                self._once(f"{item.id} {item.state}", f"[{used}/{view.budget}] {text}")
+                self._once(key, f"[{used}/{view.budget}] {text}")
         for one in view.by_hand:
             results = ", ".join(
                 f"{name} {wording.measured(outcome['mean'], outcome['sem'], view.problem.unit(name))}"
