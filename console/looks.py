@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from athanor.console import overview
@@ -87,28 +88,36 @@ class _Kept:
     def read(self, ledger: Ledger) -> Overview:
         # One at a time: of fifty who ask at once, one reads.
         with self._guard:
+            # What is written meanwhile is read now or by the next look, never missed.
+            reached = ledger.changes()
             if self._view is None:
-                # What is written meanwhile is read now or by the next look, never missed.
-                reached = ledger.changes()
                 self._experiments = {item.id: item for item in ledger.experiments(self._id)}
                 self._noted = ledger.events(self._id, kinds=[BEST], limit=1, newest_first=True)
                 self._events = deque(ledger.events(self._id, limit=EVENTS, newest_first=True)[::-1], EVENTS)
             elif rows := ledger.journal(chain_of(self._id), self._position):
                 self._take(ledger, rows)
-                reached = rows[-1].position
-            else:
+                reached = max(reached, rows[-1].position)
+            elif not _is_due(self._view):
+                self._position = max(self._position, reached)  # else all of the journal since is sought through again
                 return self._view
-            known = self._found.observations
-            self._found.add(ledger.observations(self._id, since=known[-1].id if known else None))
-            events = [*self._noted, *self._events]
-            experiments = sorted(self._experiments.values(), key=lambda item: item.ordinal)
-            self.size = len(experiments)
-            view = overview.view_of(ledger, ledger.campaign(self._id), experiments, self._found, events, TOLD)
-            if (pictured := self._what_is_pictured(view)) != self._pictured:
-                self._pictured, self._redrawn_at = pictured, reached
-            self._view = replace(view, redrawn_at=self._redrawn_at)
-            self._position = reached  # not before: what failed on the way is read again
+            try:
+                self._view = self._made(ledger, reached)
+            except BaseException:
+                self._view, self._found = None, overview.Found(self._found.problem)
+                raise
+            self._position = max(self._position, reached)  # not before: what failed on the way is read again
             return self._view
+
+    def _made(self, ledger: Ledger, reached: int) -> Overview:
+        known = self._found.observations
+        self._found.add(ledger.observations(self._id, since=known[-1].id if known else None))
+        events = [*self._noted, *self._events]
+        experiments = sorted(self._experiments.values(), key=lambda item: item.ordinal)
+        self.size = len(experiments)
+        view = overview.view_of(ledger, ledger.campaign(self._id), experiments, self._found, events, TOLD)
+        if (pictured := self._what_is_pictured(view)) != self._pictured:
+            self._pictured, self._redrawn_at = pictured, reached
+        return replace(view, redrawn_at=self._redrawn_at)
 
     def _take(self, ledger: Ledger, rows: Sequence[JournalRow]) -> None:
         from athanor.memory.records import Event
@@ -136,3 +145,9 @@ class _Kept:
             if item.state in overview.SPENT
         ]
         return len(self._found.observations), [best.values for best in view.best], used
+
+
+def _is_due(view: Overview) -> bool:
+    """Whether something that was put off has come back, which is in no journal."""
+    now = datetime.now(UTC)
+    return any(one.until <= now for one in view.deferred.values())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -14,6 +15,8 @@ from bluesky.utils import FailedStatus, Msg, RunEngineControlException
 from athanor.instruments.bounds import LimitViolation, SetRefused
 from athanor.instruments.laboratory import InstrumentLost, ProcessFailed
 from athanor.instruments.words import ABORTED, LOST
+
+log = logging.getLogger(__name__)
 
 Plan = Generator[Msg, Any, Any]
 
@@ -74,12 +77,26 @@ def _explains_itself(error: BaseException) -> bool:
     return any(isinstance(cause, known) for cause in _chain(error))
 
 
-def _await_reason(stopped: Callable[[], str | None]) -> Plan:
-    """Why the run is being ended from outside; None when nothing is heard of that in time."""
+def _await_reason(axes: Iterable[Any], stopped: Callable[[], str | None]) -> Plan:
+    """Halt the axes; then, why the run is being ended from outside. None when nothing is heard of that in time.
+
+    What else fails meanwhile, such as the next axis that a stop has halted, says nothing new.
+    """
+    for axis in axes:
+        yield from _whatever_fails(Msg("stop", axis))
     end = time.monotonic() + REASON_S
     while (why := stopped()) is None and time.monotonic() < end:
-        yield from bps.sleep(LOOK_S / 5)
+        yield from _whatever_fails(Msg("sleep", None, LOOK_S / 5))
     return why
+
+
+def _whatever_fails(message: Msg) -> Plan:
+    try:
+        yield message
+    except RunEngineControlException:
+        raise
+    except Exception:
+        log.debug("while a run ends", exc_info=True)
 
 
 def measure(
@@ -153,7 +170,8 @@ def measure(
             raise  # an abort or stop from outside: the RunEngine closes the run with its reason
         except Exception as error:
             reason = describe(error)
-            why = stopped() if _explains_itself(error) else (yield from _await_reason(stopped))
+            moved = [axes[name] for name in values]
+            why = stopped() if _explains_itself(error) else (yield from _await_reason(moved, stopped))
             if why is not None and not reason.startswith(LOST):
                 reason = why if why.startswith(LOST) else f"{ABORTED}{why}"
             status = "abort" if reason.startswith(ABORTED) else "fail"

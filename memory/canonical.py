@@ -17,9 +17,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from sys import intern
 from typing import Any
 
+MOST_NAMES = 4096
+_NAMES: dict[str, str] = {}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -128,8 +129,12 @@ def _restore(pairs: list[tuple[str, Any]]) -> Any:
             return _NON_FINITE[pairs[0][1]]
         except (KeyError, TypeError) as error:
             raise CanonicalError(f"unknown number {pairs[0][1]!r}") from error
-    # A name is the same object wherever it stands: thousands of records are kept in mind with the same few names.
-    return {intern(name[1:] if name.startswith("$$") else name): item for name, item in pairs}
+    return {_name(name[1:] if name.startswith("$$") else name): item for name, item in pairs}
+
+
+def _name(name: str) -> str:
+    """The same object wherever a name stands: thousands of records are kept in mind with the same few names."""
+    return _NAMES.setdefault(name, name) if len(_NAMES) < MOST_NAMES else _NAMES.get(name, name)
 
 
 def _refuse_constant(name: str) -> Any:

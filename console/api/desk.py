@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 READERS = 2
 """So many campaigns' files are read at a time."""
+STANDINGS = 8
+"""So many workers are asked at a time."""
 
 
 class Desk:
@@ -56,6 +58,7 @@ class Desk:
         self.watch = Watch(ledger)
         self.shared = Shared()
         self.summaries = Shared()  # apart: many campaigns push no other answer out
+        self.standings = Shared(at_once=STANDINGS)  # apart: they wait for workers
         self.gauges = Gauges()
         self.motions = Motions()
         self.connecting = Connecting()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from athanor.console import standing
 from athanor.console.api.accounts import Asked
@@ -23,6 +24,7 @@ from athanor.memory.places import InstrumentPlace
 from athanor.memory.records import Value
 
 if TYPE_CHECKING:
+    from athanor.console.api.desk import Desk
     from athanor.console.commands.moving import Motion, Plan
 
 door = Door("instruments")
@@ -382,16 +384,23 @@ def card(instrument: str, request: Request) -> CardOut:
 
 
 @door.on("GET", "/instruments/{instrument}/standing", "read")
-def how_it_stands(instrument: str, request: Request) -> StandingOut:
+async def how_it_stands(instrument: str, request: Request) -> StandingOut:
     """Who may move an instrument, what it runs, and what keeps it from running anything."""
+    desk = desk_of(request)
+    place = await run_in_threadpool(desk.place, instrument)
+    position = await run_in_threadpool(desk.watch.position)
+    # A worker that does not answer is waited for some seconds: by one, for all who ask.
+    view: standing.View = await desk.standings.wait(
+        place.directory, position, FRESH_S, lambda: standing.look(desk.ledger, place)
+    )
+    return await run_in_threadpool(_standing, desk, place, view)
+
+
+def _standing(desk: Desk, place: InstrumentPlace, view: standing.View) -> StandingOut:
     from athanor.instruments.latch import Latch
     from athanor.instruments.write_switch import WriteSwitch
 
-    desk = desk_of(request)
-    place = desk.place(instrument)
     latch, writes, hands = Latch(place).read(), WriteSwitch(place).read(), TakeOver(place).read()
-    key, position = ("standing", place.directory), desk.watch.position()
-    view: standing.View = desk.shared.get(key, position, FRESH_S, lambda: standing.look(desk.ledger, place))
     failure = desk.connecting.failure(place)
     return StandingOut(
         name=place.name,

@@ -53,9 +53,16 @@ MOST = 1000
 
 
 class Seat:
-    """A place for one stream; it is free again when nobody holds this any more, however the stream ended."""
+    """A place for one stream; it is free again when that says so, or when nobody holds this any more."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "_among")
+
+    def __init__(self, among: weakref.WeakSet[Seat]) -> None:
+        self._among = among
+
+    def leave(self) -> None:
+        """Free it."""
+        self._among.discard(self)
 
 
 class Seats:
@@ -71,7 +78,7 @@ class Seats:
         mine = self._taken.setdefault(caller, weakref.WeakSet())
         if len(mine) >= self._of_one or sum(map(len, self._taken.values())) >= self._of_all:
             raise Denied(429, "streams.many", "too many listen already", "close some of the pages", wait_s=5.0)
-        seat = Seat()
+        seat = Seat(mine)
         mine.add(seat)
         return seat
 
@@ -138,6 +145,11 @@ class Watch:
             self._position = found[-1].position if found else self._position
 
     # -- what is known already -----------------------------------------------------------------------------------------
+
+    @property
+    def reached(self) -> int:
+        """How far the journal is known."""
+        return self._position
 
     def of(self, campaign_id: str) -> int:
         """Where a campaign changed last; or where looking began, when that was later."""
@@ -255,6 +267,14 @@ async def changes(
 
 
 async def _stream(request: Request, position: int, seat: Seat) -> AsyncIterator[str]:
+    try:
+        async for message in _messages(request, position):
+            yield message
+    finally:
+        seat.leave()
+
+
+async def _messages(request: Request, position: int) -> AsyncIterator[str]:
     watch = desk_of(request).watch
     yield "retry: 2000\n\n"
     said = checked = time.monotonic()

@@ -90,17 +90,18 @@ async def site_overview(request: Request) -> OverviewOut:
 
 
 def _overview(desk: Desk) -> OverviewOut:
+    reached = desk.watch.reached  # what is learned while it is made is not in it
     with desk.ledger.one_moment():
-        return _look(desk)
+        return _look(desk, reached)
 
 
-def _look(desk: Desk) -> OverviewOut:
+def _look(desk: Desk, reached: int) -> OverviewOut:
     known: list[Campaign] = desk.summaries.get(
-        (), desk.watch.campaigns(), OVER_FRESH_S, lambda: desk.ledger.campaigns()[::-1]
+        (), min(reached, desk.watch.campaigns()), OVER_FRESH_S, lambda: desk.ledger.campaigns()[::-1]
     )
     over = [one for one in known if one.state in ("succeeded", "failed", "cancelled")]
     hidden = {one.id for one in over[OVER_SHOWN:]}
-    found = [_line(desk, one) for one in known if one.id not in hidden]
+    found = [_line(desk, one, reached) for one in known if one.id not in hidden]
     return OverviewOut(
         campaigns=[summary for summary, _ in found],
         more_over=len(hidden),
@@ -109,15 +110,19 @@ def _look(desk: Desk) -> OverviewOut:
     )
 
 
-def _line(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
+def _line(desk: Desk, campaign: Campaign, reached: int) -> tuple[CampaignSummary, list[WaitingOut]]:
     """What the overview says of one campaign: of many, one has changed since the last look."""
+    from athanor.console.cli import context
+
     line: tuple[CampaignSummary, list[WaitingOut]] = desk.summaries.get(
         campaign.id,
-        desk.watch.of(campaign.id),
+        min(reached, desk.watch.of(campaign.id)),
         lambda made: FRESH_S if made[0].finished_at is None or made[0].trouble else OVER_FRESH_S,
         lambda: _summary(desk, campaign),
     )
-    return line
+    summary, waiting = line
+    halt = context.halt(campaign, desk.ledger)  # in no journal
+    return summary.model_copy(update={"halted": None if halt is None else halt.text}), waiting
 
 
 def _summary(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
@@ -147,7 +152,7 @@ def _summary(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[Wait
 
 
 def _read(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[WaitingOut]]:
-    from athanor.console.cli import asking, context
+    from athanor.console.cli import asking
     from athanor.console.commands.decisions import is_driven
 
     view = desk.looks.at(campaign.id)
@@ -167,7 +172,6 @@ def _read(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[Waiting
         for item in view.waiting
         if not view.is_finished or item.state == "in_doubt"
     ]
-    halted = context.halt(campaign, desk.ledger)
     if not view.is_finished and (sheet := asking.waiting(desk.ledger, campaign)) is not None:
         waiting.append(
             WaitingOut(
@@ -189,7 +193,7 @@ def _read(desk: Desk, campaign: Campaign) -> tuple[CampaignSummary, list[Waiting
         trace=list(view.trace[-100:]),
         waiting=len(waiting),
         underway=[item.id for item in view.underway],
-        halted=None if halted is None else halted.text,
+        halted=None,
         is_driven=is_driven(desk.ledger, campaign.id),
         elapsed_s=view.elapsed_s,
         step=view.recent[-1] if view.recent else None,

@@ -27,8 +27,9 @@ class Shared:
     One caller makes a value, and who asks for the same meanwhile waits for it. Values are not to be changed.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, at_once: int = AT_ONCE) -> None:
         self._clock = clock
+        self._at_once = at_once
         self._guard = threading.Lock()
         self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
         self._limit: CapacityLimiter | None = None
@@ -52,9 +53,13 @@ class Shared:
         """As `get`, from the event loop: `make` runs in a thread, and who waits for it takes none."""
         asked = self._clock()
         while not (slot := self._slot(key)).is_good(position, asked):
+            slot.wanted = max(slot.wanted, position)
             making = self._making.get(key)
             if making is None or making.get_loop() is not asyncio.get_running_loop():
-                making = asyncio.ensure_future(self._in_turn(lambda: self.get(key, position, for_s, make)))
+                # As of the last position that anybody waits for when it begins: all of them take what it gives.
+                making = asyncio.ensure_future(
+                    self._in_turn(lambda: self.get(key, max(position, slot.wanted), for_s, make))
+                )
                 self._making[key] = making
                 making.add_done_callback(lambda done: self._made(key, done))
                 return await asyncio.shield(making)
@@ -64,7 +69,7 @@ class Shared:
 
     async def _in_turn(self, make: Callable[[], Any]) -> Any:
         if self._limit is None:
-            self._limit = CapacityLimiter(AT_ONCE)
+            self._limit = CapacityLimiter(self._at_once)
         return await to_thread.run_sync(make, limiter=self._limit)
 
     def _made(self, key: Hashable, done: asyncio.Future[Any]) -> None:
@@ -86,6 +91,7 @@ class _Slot:
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self.value: Any = None
+        self.wanted = -1
         self._position = -1
         self._until = 0.0
 

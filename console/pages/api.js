@@ -34,16 +34,16 @@ async function once(method, path, body, key, patience) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (csrf && method !== "GET") headers["X-CSRF-Token"] = csrf;
   if (key) headers["Idempotency-Key"] = key;
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(BASE + path, {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body),
       credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(patience),
     });
+    text = await answer.text();
   } catch {
     throw new Problem(0, { code: "connection", detail: "The console does not answer.", remedy: "Is it running? This page goes on by itself when it is back." });
   }
-  const text = await answer.text();
   let data = null;
   try { data = text ? JSON.parse(text) : null; } catch { /* said below */ }
   if (answer.ok) return data;
@@ -182,6 +182,7 @@ export function listen() {
       const done = hold();
       release.held = true;
       await done;
+      if (abort.signal.aborted) break;
       await new Promise((go) => { setTimeout(go, AGAIN_MS); abort.signal.addEventListener("abort", go, { once: true }); });
     }
   };
@@ -208,6 +209,9 @@ export function useLine() {
 /** Read again at the soonest after: each page a little differently, so that not all that heard of a change ask at once. */
 const SOON_MS = 200 + 100 * Math.random();
 
+/** What is answered so was not done only just now: nobody is there, too much is asked, the ledger is held. */
+const PASSING = new Set([0, 429, 503]);
+
 /**
  * Data of the API that stays fresh.
  *
@@ -231,7 +235,7 @@ export function useData(path, { about = () => true, every = 0 } = {}) {
         if (!isOver) setState({ data, problem: null, isLoading: false, path });
       } catch (problem) {
         if (!isOver) setState((before) => ({ data: before.path === path ? before.data : null, problem, isLoading: false, path }));
-        if (!isOver && problem.status === 0) soon(2000);
+        if (!isOver && PASSING.has(problem.status)) soon(2000);
       }
       isBusy = false;
       if (isDue && !isOver) soon(SOON_MS - (Date.now() - last));

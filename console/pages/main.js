@@ -70,7 +70,7 @@ function StopAll() {
     setTries(0);
     return stopAll("pressed in the console", null, () => wanted.current, setTries);
   });
-  const press = () => { setOpen(true); stop.run(); };
+  const press = () => { wanted.current = true; setOpen(true); stop.run(); };
   useLayoutEffect(() => { window.addEventListener(STOP, press); return () => window.removeEventListener(STOP, press); }, []);
   const close = () => { wanted.current = false; setOpen(false); };
   return html`<button type="button" class="stop" onClick=${press} title="Stops every instrument at once; a software stop, not a safety system">■ Stop All</button>
@@ -80,7 +80,7 @@ function StopAll() {
         ${stop.done && html`<${Stopped} answer=${stop.done} />`}
         ${stop.problem && html`<p class="trouble"><strong>✕ NOT STOPPED: ${stop.problem.detail}</strong> Use the hardware stop, or <code>athanor stop-all</code> at the instrument's computer.</p>`}
       </div>
-      <div class="row"><button type="button" class="stop" onClick=${stop.run} aria-busy=${stop.isBusy ? "true" : undefined}>■ Stop again</button><button type="button" onClick=${close}>Close</button></div>
+      <div class="row"><button type="button" class="stop" onClick=${press} aria-busy=${stop.isBusy ? "true" : undefined}>■ Stop again</button><button type="button" onClick=${close}>Close</button></div>
     <//>`}`;
 }
 

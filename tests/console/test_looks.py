@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from athanor.memory.errors import NotFound
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import Experiment, ExperimentState, Observation
 from benchmarks.large_ledger import fill
+from tests.instruments.rig import until
 from tests.memory.conftest import Maker
 
 
@@ -114,6 +116,42 @@ def test_pictures_are_new_only_where_what_they_show_is(ledger: Ledger) -> None:
     looks = Looks(ledger)
     ledger.add_event(one, "note", {})
     is_redrawn()
+
+
+def test_what_was_put_off_comes_back_at_its_time(ledger: Ledger) -> None:
+    """Which nobody writes down."""
+    looks, one = Looks(ledger), ledger.campaigns()[0].id
+    item = propose(ledger, one)
+    until_then = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    body = {"experiment": item.id, "revision": item.revision, "by": "Ada", "reason": "later", "until": until_then}
+    ledger.add_event(one, "deferred", body)
+    assert not looks.at(one).waiting and list(looks.at(one).deferred) == [item.id]
+    until(lambda: [found.id for found in looks.at(one).waiting] == [item.id])
+    same(looks.at(one), ledger)
+
+
+def test_what_could_not_be_taken_in_is_read_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, one = Looks(ledger), ledger.campaigns()[0].id
+    same(looks.at(one), ledger)
+    last = ledger.observations(one)[-1]
+    fields = {**last.model_dump(), "id": f"{last.id}/by-hand", "experiment_id": None, "source": "operator"}
+    ledger.add_observation(Observation.model_validate({**fields, "status": "completed"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(overview.Found, "_take", lambda found, item: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            looks.at(one)
+    same(looks.at(one), ledger)
+
+
+def test_an_idle_campaign_does_not_seek_through_what_others_write(ledger: Ledger) -> None:
+    looks = Looks(ledger)
+    one, two = [campaign.id for campaign in ledger.campaigns()]
+    looks.at(one)
+    ledger.add_event(two, "note", {})
+    looks.at(one)
+    assert looks._kept[one]._position == ledger.changes()
+    ledger.add_event(one, "resumed", {})
+    assert looks.at(one).recent[-1] == "resumed"
 
 
 def test_what_is_known_is_not_read_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

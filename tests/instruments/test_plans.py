@@ -33,6 +33,7 @@ class Axis:
         self.offset: float = behaviour.get("offset", 0.0)
         self.never: bool = behaviour.get("never", False)
         self.error: Exception | None = behaviour.get("error")
+        self.after: float = behaviour.get("after", 0.0)
         self.stops = 0
 
     def set(self, value: float) -> Any:
@@ -40,6 +41,7 @@ class Axis:
 
         async def move() -> None:
             if self.error is not None:
+                await asyncio.sleep(self.after)
                 raise self.error
             if self.never:
                 await asyncio.Event().wait()
@@ -158,6 +160,24 @@ def test_a_halt_is_no_fault_of_the_axis_though_its_reason_comes_later(run: Run, 
     documents = run({"x": axis}, Detector("d"), {"x": 1.0}, stopped=stopped)
     [stop] = of(documents, "stop")
     assert (stop["exit_status"], stop["reason"]) == ("abort" if "Stop All" in reason else "fail", reason)
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_what_fails_after_the_first_hides_neither_the_stop_nor_the_first(run: Run, is_stopped: bool) -> None:
+    """A stop halts all axes, each a moment after the other, and then says why."""
+    first, second = Axis("x", error=RuntimeError("x halted")), Axis("y", error=RuntimeError("y halted"), after=0.05)
+    moving, asked = Axis("z", never=True), list[int]()
+
+    def stopped() -> str | None:
+        asked.append(moving.stops)
+        return "Stop All: smoke" if is_stopped and len(asked) > 20 else None
+
+    axes = {"x": first, "y": second, "z": moving}
+    documents = run(axes, Detector("d"), {"x": 1.0, "y": 1.0, "z": 1.0}, stopped=stopped)
+    [stop] = of(documents, "stop")
+    expected = ("abort", "aborted: Stop All: smoke") if is_stopped else ("fail", "RuntimeError: x halted")
+    assert (stop["exit_status"], stop["reason"]) == expected
+    assert asked[0] == 1, "what still moves is halted before the reason is waited for"
 
 
 def test_within_its_tolerance_an_axis_has_arrived(run: Run) -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
+from athanor.agents.campaign import open_campaign
+from athanor.agents.spec import parse
+from athanor.console.api import overview as module
+from athanor.instruments.laboratory import load
 from athanor.instruments.latch import Latch
 from tests.console.api.site_rig import Site
 
@@ -41,6 +48,39 @@ def test_what_holds_an_instrument_is_said_where_it_matters(site: Site) -> None:
     assert "Stop All is latched: spill" in line["halted"]
     [place] = [one for one in found["instruments"] if one["name"] == "snar-flow"]
     assert place["latch"]["engaged"] and place["latch"]["reason"] == "spill"
+
+
+def test_what_holds_an_instrument_is_in_no_journal_and_said_at_once(site: Site) -> None:
+    def halted() -> Any:
+        site.ledger.add_event(None, "note", {})
+        site.desk.watch._looked = site.desk.watch._told_at = 0.0
+        return next(line["halted"] for line in overview(site)["campaigns"] if line["id"] == site.campaign)
+
+    site.desk.summaries._clock = lambda: 0.0
+    assert halted() is None
+    Latch(site.place).engage("spill", "operator")
+    assert "spill" in halted()
+
+
+def test_what_changes_while_one_looks_is_seen_by_the_next_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overview is of one moment: what is learned of while it is made is not in it, and not held to be."""
+    desk, read, done = site.desk, module._read, list[str]()
+
+    def read_and_change(*given: Any) -> Any:
+        found = read(*given)
+        if not done:
+            done.append(site.propose().id)
+            desk.watch._looked = 0.0
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(desk.watch.position).result(30)
+        return found
+
+    other = open_campaign(parse(load("snar-flow").campaign_file().read_text()), site.ledger)  # which is looked at first
+    desk.summaries._clock = lambda: 0.0  # nothing grows old
+    monkeypatch.setattr(module, "_read", read_and_change)
+    assert overview(site)["campaigns"][0]["id"] == other and len(done) == 1
+    site.desk.watch._looked = site.desk.watch._told_at = 0.0
+    assert done[0] in {one["experiment_id"] for one in overview(site)["waiting"]}
 
 
 def test_a_change_is_seen_and_the_same_is_not_read_twice(site: Site) -> None:

@@ -119,6 +119,28 @@ def test_making_that_takes_longer_than_a_value_is_good_is_not_done_for_each_who_
     assert shared.get("key", 1, 0.5, lambda: 7) == 7
 
 
+def test_all_who_wait_for_the_next_making_take_what_it_gives() -> None:
+    """Each asks for a later position than the one before; all of them are there before it begins."""
+    shared, made = Shared(), list[int]()
+    began, go = threading.Event(), threading.Event()
+
+    def make() -> int:
+        made.append(1)
+        began.set()
+        assert go.wait(30)
+        return len(made)
+
+    async def ask() -> list[int]:
+        first = asyncio.create_task(shared.wait("key", 0, 60.0, make))
+        await asyncio.to_thread(began.wait, 30)
+        others = [asyncio.create_task(shared.wait("key", position, 60.0, make)) for position in range(1, 11)]
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(ask()) == [1] + [2] * 10 and len(made) == 2
+
+
 def test_a_failure_is_told_to_who_asked_and_the_next_tries_again() -> None:
     shared = Shared()
     tries: list[int] = []

@@ -149,6 +149,9 @@ def test_stop_all_while_the_console_is_away_says_so_and_is_done_when_it_is_back(
         expect(page.get_by_text("NOT STOPPED")).to_be_visible()
         expect(page.get_by_text("✕ not live")).to_be_visible()
         assert not Latch(place).read().engaged
+        page.keyboard.press("Escape")  # which gives up; who presses again meanwhile means it
+        page.get_by_role("button", name="Stop All").click()
+        expect(page.get_by_text("NOT STOPPED")).to_be_visible()
         with serving(port, log):
             expect(page.get_by_role("dialog")).to_contain_text("snar-flow")
             assert Latch(place).read().by == "observer"
@@ -176,6 +179,25 @@ def test_a_stream_that_was_ended_or_refused_is_asked_for_again(console: Console,
     expect(page.get_by_text("● live")).to_be_visible(timeout=30_000)
     assert answers == []
     console.faults.clear()  # the refusal is one, and was wanted
+
+
+def test_what_could_not_be_read_just_now_is_read_again(console: Console, browser: Browser) -> None:
+    page = console.page(browser, "owner")
+    answers = [503, 429]
+
+    def fail(route: Route) -> None:
+        if answers:
+            route.fulfill(
+                status=answers.pop(0), content_type="application/json", body='{"code": "busy", "detail": "x"}'
+            )
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/people", fail)
+    page.goto(console.url("/people"))
+    expect(page.get_by_role("cell", name="scientist").first).to_be_visible(timeout=30_000)
+    assert answers == []
+    console.faults.clear()  # the refusals were wanted
 
 
 def test_a_pages_policy_lets_nothing_in_that_was_injected(console: Console, browser: Browser) -> None:
