@@ -29,7 +29,7 @@ TOLD = 60
 """Lines of what happened."""
 BEST = "best"
 EVENTS = 200
-"""Of which some are told."""
+"""Of the last so many, those that are told of."""
 
 
 class Looks:
@@ -76,9 +76,10 @@ class _Kept:
         self._id = campaign.id
         self._experiments: dict[str, Any] = {}
         self._found = overview.Found(problem)
-        self._events: deque[Event] = deque(maxlen=EVENTS)
+        self._events: deque[Event] = deque(maxlen=TOLD)
+        """The last that are told of."""
         self._noted: list[Event] = []
-        """The last that says what was best; perhaps not among the others any more."""
+        """The last that says what was best."""
         self._position = 0
         self._pictured: tuple[Any, ...] | None = None
         self._redrawn_at = 0
@@ -93,7 +94,8 @@ class _Kept:
             if self._view is None:
                 self._experiments = {item.id: item for item in ledger.experiments(self._id)}
                 self._noted = ledger.events(self._id, kinds=[BEST], limit=1, newest_first=True)
-                self._events = deque(ledger.events(self._id, limit=EVENTS, newest_first=True)[::-1], EVENTS)
+                latest = ledger.events(self._id, limit=EVENTS, newest_first=True)[::-1]
+                self._events = deque(filter(overview.is_told, latest), TOLD)
             elif rows := ledger.journal(chain_of(self._id), self._position):
                 self._take(ledger, rows)
                 reached = max(reached, rows[-1].position)
@@ -128,8 +130,10 @@ class _Kept:
             body = parse(row.body)
             if row.kind == "event" and body["id"] not in known:
                 event = Event.model_validate(body)
-                self._events.append(event)
-                self._noted = [event] if event.kind == BEST else self._noted
+                if event.kind == BEST:
+                    self._noted = [event]
+                elif overview.is_told(event):
+                    self._events.append(event)
             elif row.kind == "experiment":
                 changed.add(str(body["id"]))
             elif row.kind == "experiment_state":

@@ -245,6 +245,11 @@ class Found:
         self._front = [*kept, (scored, Best(item.experiment_id, item.values, outcomes))]
 
 
+def is_told(event: Event) -> bool:
+    """Whether an event is among what happened, for those who look."""
+    return event.kind in ("resumed", "waiting") or bool(event.body.get("fallback"))
+
+
 def best_text(view: Overview) -> str:
     """Write the best found so far in one line: the value, or the size and ends of the Pareto set."""
     if not view.best:
@@ -448,11 +453,11 @@ def happenings(
             short = hypothesis.id.rpartition(".")[2]
             at = last.get(hypothesis.id, hypothesis.created_at)
             lines.append((at, f"{short} {hypothesis.state}: {hypothesis.reason or hypothesis.statement}"))
-    for event in events:
+    for event in filter(is_told, events):
         if event.kind == "resumed":
             lines.append((event.created_at, "resumed"))
         elif event.kind == "waiting":
             lines.append((event.created_at, f"waiting: {event.body['for']}"))
-        elif event.body.get("fallback"):
+        else:
             lines.append((event.created_at, f"fallback: {event.body['fallback']}"))
     return sorted(lines, key=lambda pair: pair[0])
