@@ -6,6 +6,7 @@ fixed before the first result; what the loop adds is limits, approval, the ledge
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class DesignPlanner(AskTell):
     def __init__(self, problem: Problem, seed: int = 0, *, options: DesignOptions) -> None:
         super().__init__(problem, seed)
         self.options = options
-        self._runs = _built(problem.model_dump_json(), seed, options.model_dump_json())
+        # Sorted, as in the JSON of a planner: in another order of a sum's terms a sentence would read differently.
+        canonical = json.dumps(problem.model_dump(mode="json"), sort_keys=True)
+        self._runs = _built(canonical, seed, options.model_dump_json())
         self._keys = [self._key_of(point) for point in self._runs.points]
 
     @property
