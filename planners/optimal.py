@@ -32,6 +32,12 @@ RIDGE = 1e-6
 """Per run; lets the exchange begin from runs that do not determine the model."""
 GAIN = 1e-9
 """Relative gain of the determinant below which an exchange is rounding."""
+SETTLED = 1e-6
+"""Relative gain of the D-efficiency in a pass through all runs after which no further pass is made."""
+PASSES = 50
+WORK = 8_000
+"""Exchanges looked at in a pass, all starts together; half a second to two in an ordinary case."""
+MOST_STARTS = 50
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,9 @@ def d_optimal(problem: Problem, model: Model, runs: int, seed: int) -> Optimal:
     linear.keep_independent(joined(draw(max(4 * linear.coefficients, *(len(block) for block in blocks)))))
     check_runs(runs, linear.coefficients, model)
     best, score = [], -1.0
-    for _ in range(int(np.clip(4_000 // (runs * len(blocks)), 2, 20))):
+    sizes = sum(len(block) for block in blocks)
+    work = runs * (len(blocks) + sizes * linear.coefficients // 10_000)
+    for _ in range(min(max(2, WORK // work), MOST_STARTS)):
         chosen = draw(runs)
         _exchange(linear, joined(chosen), chosen, coded, columns)
         if (reached := d_efficiency(linear.expand(joined(chosen)))) > score * (1.0 + GAIN):
@@ -160,9 +168,9 @@ def _exchange(
     """Improve a design in place, one block of one run after the other, until no exchange gains any more."""
     terms = linear.expand(rows)
     ridge = RIDGE * len(rows) * np.eye(terms.shape[1])
-    inverse = np.linalg.inv(terms.T @ terms + ridge)
-    for _ in range(50):
-        before = [picks.copy() for picks in chosen]
+    for _ in range(PASSES):
+        inverse = np.linalg.inv(terms.T @ terms + ridge)
+        gained = 0.0
         for i in range(len(rows)):
             for picks, codes, where in zip(chosen, coded, columns, strict=True):
                 tried = np.repeat(rows[i : i + 1], len(codes), axis=0)
@@ -174,9 +182,12 @@ def _exchange(
                 ratio = (1.0 + (pulled * candidates).sum(axis=1)) * (1.0 - old @ inverse @ old) + (pulled @ old) ** 2
                 new = int(np.argmax(ratio))
                 if ratio[new] > 1.0 + GAIN:
+                    both = np.stack([candidates[new], old])
+                    halves = both @ inverse
+                    inverse -= halves.T @ np.linalg.solve(np.diag([1.0, -1.0]) + halves @ both.T, halves)  # Woodbury
                     picks[i], rows[i], terms[i] = new, tried[new], candidates[new]
-                    inverse = np.linalg.inv(terms.T @ terms + ridge)
-        if all(np.array_equal(a, b) for a, b in zip(before, chosen, strict=True)):
+                    gained += float(np.log(ratio[new]))
+        if gained < SETTLED * terms.shape[1]:
             return
 
 

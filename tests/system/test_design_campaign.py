@@ -1,4 +1,4 @@
-"""A classical design through the whole loop: every run of it once, said in the ledger, in the summary and the report."""
+"""A classical design through the whole loop: every run once, named in the ledger, the summary and the report."""
 
 from __future__ import annotations
 
