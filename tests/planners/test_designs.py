@@ -521,3 +521,35 @@ def test_every_suggestion_belongs_to_the_problem(problem: Problem, design: Any, 
         found.ingest([seen(candidate, status)])
         if status in ("rejected", "aborted"):
             refused.append(tuple(candidate.values.values()))
+
+
+@given(st.lists(st.sampled_from(["completed", "failed", "rejected", "withdrawn"]), min_size=1, max_size=16), st.data())
+@settings(max_examples=60, deadline=None)
+def test_every_run_has_one_turn_in_a_replicate_whatever_becomes_of_it(statuses: list[str], data: st.DataObject) -> None:
+    seed = data.draw(st.integers(0, 5))
+    options = DesignOptions("fractional-factorial", runs=4, centre_points=2)
+    told: list[Observation] = []
+    turns: dict[str, Counter[tuple[Value, ...]]] = {}
+    refused: set[tuple[Value, ...]] = set()
+    for number, status in enumerate(statuses, start=1):
+        fresh = DesignPlanner(cube(3), seed, options=options)
+        fresh.ingest(data.draw(st.permutations(told)))
+        try:
+            [candidate] = fresh.suggest(1, number=number)
+        except DesignExhausted:
+            assert {tuple(p.values()) for p in fresh.points} <= refused
+            return
+        point = tuple(candidate.values.values())
+        assert point not in refused
+        detail = candidate.why.detail
+        replicate = detail.split(" of the whole")[0] if detail.startswith("Replicate") else "Replicate 1"
+        turns.setdefault(replicate, Counter())[point] += 1
+        if status != "withdrawn":  # which is not told
+            told.append(seen(candidate, status))
+        if status == "rejected":
+            refused.add(point)
+    designed = Counter(tuple(p.values()) for p in fresh.points)
+    assert all(counted <= designed for counted in turns.values())
+    for counted in list(turns.values())[:-1]:
+        # The failed centre point's repetition may be passed over, and what was rejected in the meantime.
+        assert {p for p in designed if p not in refused} <= set(counted)
