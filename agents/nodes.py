@@ -86,7 +86,7 @@ class Nodes:
         answer = c.planner.ask(
             {
                 "op": "suggest",
-                "planner": c.spec.planner,
+                "planner": c.spec.planner_request(),
                 "problem": c.problem.model_dump(mode="json"),
                 "seed": c.campaign.seed,
                 "number": number,

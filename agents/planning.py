@@ -132,8 +132,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     raise ValueError(f"unknown request {request['op']!r}")
 
 
-def _planner(kind: str, problem: Problem, request: dict[str, Any]) -> Any:
-    """Build a planner; torch is loaded for the Bayesian one alone."""
+def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, Any]) -> Any:
+    """Build a planner, of a design from its options; torch is loaded for the Bayesian one alone."""
+    if isinstance(kind, dict):
+        from athanor.planners.design_options import DesignOptions
+        from athanor.planners.designs import DesignPlanner
+
+        return DesignPlanner(problem, seed=request["seed"], options=DesignOptions.model_validate(kind))
     if kind == "sobol":
         from athanor.planners.sobol import SobolPlanner
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from athanor.agents.reference_spec import ReferenceSpec, check_reference
 from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
+from athanor.planners.design_options import DESIGNS, DesignImpossible, DesignOptions
 from athanor.planners.problem import (
     Categorical,
     Continuous,
@@ -221,6 +222,27 @@ class StopSpec(_Strict):
     hypotheses_settled: bool = False
 
 
+Method = Literal["bayesian", "sobol", "random"]
+
+
+def _planner(value: object) -> object:
+    """Read `latin-hypercube` as `{design: latin-hypercube}`."""
+    known = (*get_args(Method), *DESIGNS)
+    if isinstance(value, Mapping | DesignOptions):
+        return value
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{value!r} is no planner; use one of {', '.join(known)}, or {{design: name, option: value}}")
+    return {"design": value} if value in DESIGNS else value
+
+
+# The tags are named like pydantic's own steps, which are left out when it is said where a mistake is.
+PlannerSpec = Annotated[
+    Annotated[Method, Tag("function-method")] | Annotated[DesignOptions, Tag("function-design")],
+    Discriminator(lambda value: "function-method" if isinstance(value, str) else "function-design"),
+    BeforeValidator(_planner),
+]
+
+
 class Spec(_Strict):
     """A whole campaign, as its file says it."""
 
@@ -239,7 +261,7 @@ class Spec(_Strict):
     consumables: dict[str, ConsumableSpec] = Field(default_factory=dict)
     sample: Annotated[str, Field(min_length=1)] | None = None
     devices: list[str] = Field(default_factory=list)
-    planner: Literal["bayesian", "sobol", "random"] = "bayesian"
+    planner: PlannerSpec = "bayesian"
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -271,6 +293,34 @@ class Spec(_Strict):
         if self.reference is not None:
             check_reference(self.reference, self.problem(), self.budget.experiments)
         return self
+
+    @model_validator(mode="after")
+    def _design(self) -> Spec:
+        if (design := self.design()) is not None:
+            try:
+                design.check(self.problem())
+            except DesignImpossible as error:
+                raise ValueError(f"planner: {error}") from error
+        return self
+
+    def left_to_planner(self) -> int:
+        """How many experiments of the budget the planner has, when references and tests take all that they may."""
+        budget = self.budget.experiments
+        references = self.reference.first + self.reference.later(budget) if self.reference is not None else 0
+        tests = int(self.hypotheses.share * budget) if self.reasoner != "none" else 0
+        return max(0, budget - references - tests)
+
+    def design(self) -> DesignOptions | None:
+        """The experimental design that is the planner, None if none is.
+
+        Where it needs a number of runs and the file gives none, it has as many as are left to the planner.
+        """
+        return self.planner.with_runs(self.left_to_planner()) if isinstance(self.planner, DesignOptions) else None
+
+    def planner_request(self) -> str | dict[str, Any]:
+        """The planner as its process is asked for it: a name, or a design with its options."""
+        design = self.design()
+        return str(self.planner) if design is None else design.model_dump(mode="json", exclude_none=True)
 
     def problem(self) -> Problem:
         """The planner's view: parameters, objectives and constraints with their units."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from athanor.planners.advice import Advice
+from athanor.planners.design_options import DesignImpossible, DesignOptions
 from athanor.planners.problem import (
     Categorical,
     Continuous,
@@ -25,10 +26,16 @@ from athanor.planners.protocol import Best, Candidate, Measured, Observation, Pl
 
 if TYPE_CHECKING:
     from athanor.planners.bayesian import BayesianPlanner
+    from athanor.planners.designs import DesignPlanner
     from athanor.planners.random import RandomPlanner
     from athanor.planners.sobol import SobolPlanner
 
-_LAZY = {"BayesianPlanner": "bayesian", "RandomPlanner": "random", "SobolPlanner": "sobol"}
+_LAZY = {
+    "BayesianPlanner": "bayesian",
+    "DesignPlanner": "designs",
+    "RandomPlanner": "random",
+    "SobolPlanner": "sobol",
+}
 
 __all__ = [
     "Advice",
@@ -37,6 +44,9 @@ __all__ = [
     "Candidate",
     "Categorical",
     "Continuous",
+    "DesignImpossible",
+    "DesignOptions",
+    "DesignPlanner",
     "Integer",
     "InvalidPoint",
     "LinearConstraint",

@@ -182,6 +182,7 @@ def summarise(spec: Spec, profile: Profile) -> list[tuple[str, str]]:
         ("objectives", ", ".join(goals)),
         *[("bounds" if index == 0 else "", text) for index, text in enumerate(bounds)],
         ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{limit}"),
+        *([("design", _design(spec))] if spec.design() is not None else []),
         ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
         ("approval", _approval(spec)),
         *([("reference", _references(spec))] if spec.reference else []),
@@ -202,6 +203,19 @@ def _needs(spec: Spec) -> str:
     ]
     alone = [f"sample {spec.sample}"] if spec.sample else []
     return "; ".join([", ".join(uses)] * bool(uses) + alone + [f"{device} to itself" for device in spec.devices])
+
+
+def _design(spec: Spec) -> str:
+    """Say which design it is, how many runs it has, and whether the budget has room for them."""
+    design = spec.design()
+    assert design is not None
+    runs, left = design.check(spec.problem()), spec.left_to_planner()
+    said = f"{design}: {wording.count(runs, 'run')}"
+    if spec.problem().linear_constraints and not design.needs_runs:
+        said += " at most, without those that break a bound"
+    elif runs > left:
+        said += f"; the budget leaves {left} for it, so that it may not be completed"
+    return said + ("; then again, in a new order" if runs < left else "")
 
 
 def _references(spec: Spec) -> str:

@@ -26,6 +26,7 @@ from athanor.console.report.data import (
     ReportData,
 )
 from athanor.console.report.effects import effects
+from athanor.planners.design_options import DesignOptions
 from athanor.planners.problem import Problem
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         simulated=campaign.simulated,
         options=dict(names.get("options", {})) if isinstance(names, Mapping) else {},
         autonomy=campaign.autonomy,
-        planner=str(spec.get("planner", "bayesian")),
+        planner=_planner(spec.get("planner", "bayesian")),
         reasoner=", ".join(sorted({h.proposer for h in ledger.hypotheses(campaign_id)})) or str(spec.get("reasoner")),
         problem=problem,
         replicates=int(spec.get("replicates", 1)),
@@ -95,6 +96,11 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         calls=_calls(calls),
         provenance=_provenance(ledger, campaign, observations),
     )
+
+
+def _planner(asked: object) -> str:
+    """Name the planner that a campaign's file asked for, a design with its options."""
+    return str(DesignOptions.model_validate(asked)) if isinstance(asked, Mapping) else str(asked)
 
 
 def _title(lab: Laboratory, campaign: Campaign) -> str:

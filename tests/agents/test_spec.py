@@ -96,3 +96,51 @@ def test_any_text_is_a_spec_or_a_spec_error(text: str) -> None:
         parse(text)
     except SpecError as error:
         assert error.problems
+
+
+def test_a_planner_may_be_a_design_with_options() -> None:
+    assert parse(GOOD).planner_request() == "bayesian"
+    spec = parse(GOOD + "planner: {design: full-factorial, levels: {residence_time: 3}}\n")
+    assert spec.planner_request() == {"design": "full-factorial", "levels": {"residence_time": 3}}
+    assert Spec.model_validate(spec.model_dump(mode="json")) == spec
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("rest", "runs"),
+    [
+        ("planner: latin-hypercube", 28),  # three tenths of 40 may go into tests of hypotheses
+        ("planner: latin-hypercube\nreasoner: none", 40),
+        ("planner: {design: d-optimal, runs: 12}", 12),
+        ("planner: d-optimal\nhypotheses: {share: 0}\nreference: {values: {residence_time: 1, stages: 3, dose: 2, "
+         "solvent: EtOH, pressure: 1}, every: 8, baseline: 5}", 32),
+    ],
+)  # fmt: skip
+def test_a_design_that_needs_a_number_of_runs_has_what_the_budget_leaves(rest: str, runs: int) -> None:
+    design = parse(GOOD + rest).design()
+    assert design is not None and design.runs == runs
+
+
+@pytest.mark.parametrize(
+    ("planner", "field", "words"),
+    [
+        ("lhs", "planner", "use one of bayesian, sobol, random, full-factorial"),
+        ("3", "planner", "no planner"),
+        ("{design: lhs}", "planner.design", "latin-hypercube"),
+        ("{levels: 3}", "planner.design", "is missing"),
+        ("{design: d-optimal, rums: 9}", "planner.rums", "no field"),
+        ("{design: d-optimal, levels: 3}", "planner", "takes runs and model"),
+        ("{design: full-factorial, levels: 1}", "planner.levels", "from 2 to"),
+        ("{design: latin-hypercube, runs: 20000}", "planner", "more than 10,000"),
+        ("{design: full-factorial, levels: 30}", "document", "21,600 runs, more than 10,000"),
+        ("{design: fractional-factorial, runs: 12}", "document", "use 8 or 16"),
+        ("{design: d-optimal, runs: 9, model: quadratic}", "document", "20 coefficients"),
+    ],
+)
+def test_a_wrong_design_is_named_with_its_remedy(planner: str, field: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD + f"planner: {planner}\n")
+    [problem] = caught.value.problems
+    assert problem.field == field
+    assert words in problem.message
+    assert field == "document" or problem.line == 17
