@@ -6,11 +6,12 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench bench-peers screenshots clean help
+.PHONY: demo test check load bench bench-peers screenshots clean help
 help:
 	@echo "make demo    set up .venv and run a closed-loop campaign on a simulated laboratory"
 	@echo "make test    set up .venv and run every test"
 	@echo "make check   lint, types, the room table, the wheel, the licences"
+	@echo "make load    ten minutes of fifty people who watch ten campaigns; needs Chromium"
 	@echo "make bench   measure what README and docs claim (long)"
 	@echo "make bench-peers   the planner beside Ax, BayBE and Optuna (hours; goes on where it was cut off)"
 	@echo "make screenshots   pictures of every page of the console, into build/screenshots"
@@ -29,6 +30,10 @@ check: $(VENV)/.test
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/python .ci/check_wheel.py
 	@$(BIN)/python .ci/check_licences.py
+
+# Ten minutes; fails where a bound does not hold.
+load: $(VENV)/.test
+	@$(BIN)/python -m benchmarks console_load --minutes 10
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
