@@ -31,7 +31,7 @@ MARGIN_S = 10.0
 ATTEND_S = 15.0
 """Seconds after which a motion that nobody asks about any more is halted."""
 LOOK_S = 0.25
-KEPT = 200
+KEPT = 50
 """Motions that are remembered after their end; the ledger remembers all of them."""
 
 Value = float | int | str
@@ -215,6 +215,15 @@ class Motion:
         return "arrived" if self.problem is None else "failed"
 
 
+def _bare(error: Exception) -> Exception:
+    """An error without the way it came, which would hold on to the line, and to all that was heard over it."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = link.__context__ = None
+        link = link.__cause__
+    return error
+
+
 class Motions:
     """The motions by hand that this process watches over; what it forgets, the ledger's events still tell."""
 
@@ -254,7 +263,7 @@ class Motions:
         except Exception as error:  # whatever it was, it is what became of the motion
             if not isinstance(error, Refused):
                 log.exception("a motion by hand of %s", motion.plan.place.name)
-            motion.problem = error
+            motion.problem = _bare(error)
             motion.after = read_back(motion.plan.place)["positions"].get(motion.plan.axis)
         finally:
             client.close()

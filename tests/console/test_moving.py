@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
+import weakref
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from athanor.console.api.problems import problem_of
 from athanor.console.cli.app import run
 from athanor.console.commands import moving
 from athanor.console.commands.moving import NoTarget, target_of
+from athanor.console.commands.refused import Refused
 from athanor.governance.orders import Orders
 from athanor.instruments.config import Config
 from athanor.instruments.laboratory import load
 from athanor.instruments.profile import AxisSpec
 from athanor.instruments.takeover import TakeOver
+from athanor.instruments.words import Refused as Declined
 from athanor.memory.ledger import Ledger
 from athanor.memory.places import InstrumentPlace, keys_dir
 from athanor.memory.signing import GateKey
+from tests.instruments.rig import until
 
 HEATER = AxisSpec(unit="degC", minimum=0, maximum=100)
 STAGES = AxisSpec(allowed=(2, 3, 4))
@@ -90,3 +95,40 @@ def test_at_a_terminal_it_asks_first(
     assert ("temperature: unknown → 80.0 degC. Move it?" in said) == asked, said
     assert "simulated" in said
     assert (code == 0, bool(carried), bool(ledger.events(kinds=("move_ordered",)))) == (moved, moved, moved)
+
+
+class Line:
+    """The line to a worker."""
+
+    def close(self) -> None:
+        pass
+
+
+class Refusing:
+    """Commands of a person that come to nothing."""
+
+    person = "ada"
+
+    def carry_out(self, client: Line, plan: Any, order: Any) -> Any:
+        try:
+            raise Declined("takeover.ended", "somebody else has it")
+        except Declined as error:
+            raise Refused("it was not moved as asked") from error
+
+
+def test_a_motion_that_failed_holds_on_to_no_more_than_what_is_said_of_it(home: Path) -> None:
+    """The line to the worker, and all that was heard over it, are gone though the motion is remembered."""
+    place = InstrumentPlace.of("snar-flow", home)
+    plan = moving.Plan(place, Config(load("snar-flow").profile(), {}), HEATER, "temperature", 60.0, "tenure")
+    with Ledger.create(home / "ledger.db") as ledger:
+        orders = Orders(ledger, GateKey.load_or_create(keys_dir()), "ada")
+        order = orders.move("snar-flow", "temperature", 60.0, "tenure", 0, "look")
+    line: Any = Line()
+    held = weakref.ref(line)
+    commands: Any = Refusing()
+    motion = moving.Motions().begin(commands, plan, line, order)
+    assert motion.over.wait(30) and motion.state == "failed"
+    problem = problem_of(motion.problem or AssertionError())
+    assert problem is not None and problem[1].code == "takeover.ended"
+    del line
+    until(lambda: held() is None)
