@@ -140,6 +140,7 @@ class Context:
         """All that the planner may learn from, in a fixed order: outcomes, failures, rejections, what is pending."""
         items: list[dict[str, Any]] = []
         seen: set[str] = set()
+        follows_design = self.spec.design() is not None
         experiments = {e.id: e for e in self.experiments()}
         for observation in references.without(self.experiments(), self.observations()):
             experiment = experiments.get(observation.experiment_id or "")
@@ -156,7 +157,9 @@ class Context:
         for experiment in experiments.values():
             if experiment.purpose == references.PURPOSE:
                 continue
-            if experiment.id in seen or experiment.state in ("withdrawn", "superseded", "expired", "refused"):
+            # What was not made is no news to a planner that learns; one that follows a design makes it later.
+            was_unmade = experiment.state in ("withdrawn", "superseded", "expired", "refused")
+            if experiment.id in seen or (was_unmade and not follows_design):
                 continue
             items.append(
                 {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.agents.context import propose
 from athanor.agents.fitting import check_limits, fit, line_in, resolve
-from athanor.agents.spec import Spec, SpecError, SpecProblem, load
+from athanor.agents.spec import Spec, SpecError, SpecProblem, load, validate
 from athanor.memory import places
 from athanor.memory.canonical import digest_text
 from athanor.memory.errors import Duplicate
@@ -44,7 +44,9 @@ def open_campaign(
     if seed is not None:
         spec = spec.model_copy(update={"seed": seed})
     if budget is not None:
-        spec = Spec.model_validate({**spec.model_dump(), "budget": {**spec.budget.model_dump(), "experiments": budget}})
+        given = spec.model_dump(mode="json")
+        given["budget"]["experiments"] = budget
+        spec = validate(given, str(source) if isinstance(source, Path) else "<spec>")
     profile = fit(spec, str(source) if isinstance(source, Path) else "<spec>", text)
     _check_needs(spec, ledger, profile.name, str(source) if isinstance(source, Path) else "<spec>", text)
     problem = spec.problem()

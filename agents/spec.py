@@ -222,6 +222,8 @@ class StopSpec(_Strict):
     hypotheses_settled: bool = False
 
 
+OF_PLANNER = "planner: "
+"""How a message begins that is about the planner, though the whole file was needed to find it."""
 Method = Literal["bayesian", "sobol", "random"]
 
 
@@ -300,7 +302,9 @@ class Spec(_Strict):
             try:
                 design.check(self.problem())
             except DesignImpossible as error:
-                raise ValueError(f"planner: {error}") from error
+                asked = self.planner.runs if isinstance(self.planner, DesignOptions) else None
+                left = f". It has the {design.runs} runs that the budget leaves" if design.runs and not asked else ""
+                raise ValueError(f"{OF_PLANNER}{error}{left}") from error
         return self
 
     def left_to_planner(self) -> int:
@@ -407,24 +411,26 @@ def validate(document: Any, file: str = "<campaign>") -> Spec:
         for item in error.errors():
             path = tuple(key for key in item["loc"] if key in ("laboratory",) or not str(key).startswith("function-"))
             message = item["msg"].removeprefix("Value error, ")
+            if not path and message.startswith(OF_PLANNER):  # it was checked against all of the file
+                path, message = ("planner",), message.removeprefix(OF_PLANNER)
             problems.append(
                 SpecProblem(
                     line_of(document, path),
                     ".".join(str(key) for key in path) or "document",
-                    _in_plain_words(item["type"], message),
+                    _in_plain_words(item["type"], message, path),
                     _REMEDIES.get(item["type"], ""),
                 )
             )
         raise SpecError(file, problems) from error
 
 
-def _in_plain_words(kind: str, message: str) -> str:
+def _in_plain_words(kind: str, message: str, path: tuple[Any, ...]) -> str:
     """Say what pydantic found without Python's words for it."""
     return {
         "model_type": "is not a mapping of fields",
         "dict_type": "is not a mapping of names",
         "missing": "is missing",
-        "extra_forbidden": "is no field of a campaign",
+        "extra_forbidden": "is no option of a design" if path[:1] == ("planner",) else "is no field of a campaign",
     }.get(kind, message)
 
 

@@ -53,6 +53,7 @@ def simplified(spec: Spec, laboratory: str, options: Mapping[str, Any], experime
     if spec.laboratory.name != laboratory:
         said.append(f"on the simulated laboratory {laboratory}")
     data["laboratory"] = {"name": laboratory, "options": dict(options)}
+    data["planner"] = spec.planner_request()  # with its number of runs, which a smaller budget would change
     if spec.budget.experiments > experiments:
         said.append(f"{experiments} experiments instead of {spec.budget.experiments}")
         data["budget"] = {**data["budget"], "experiments": experiments}

@@ -207,5 +207,6 @@ def check_runs(runs: int, needed: int, model: Model) -> None:
 
 
 def tidy(parameter: Continuous, value: float) -> float:
-    """Return a value without the noise of its last digits, within bounds."""
-    return min(max(float(f"{value:.10g}"), parameter.low), parameter.high)
+    """Return a value without the noise of its last digits, ten behind its range (a logarithmic one: behind itself)."""
+    size = abs(value) if parameter.log else parameter.high - parameter.low
+    return min(max(round(value, 10 - math.floor(math.log10(size))), parameter.low), parameter.high)

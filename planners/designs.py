@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice, product
@@ -25,6 +25,9 @@ from athanor.planners.state import AskTell
 
 MOST_NAMED = 6
 """Generators and aliases that a sentence names; the rest are counted."""
+
+UNRUN = frozenset({"withdrawn", "superseded", "expired", "refused", "not_started"})
+"""States of an experiment that was not made, and says nothing about its point."""
 
 Point = dict[str, Value]
 
@@ -46,8 +49,9 @@ class DesignExhausted(ValueError):
 class DesignPlanner(AskTell):
     """Suggests the points of a design in a random order; when all had their turn, all again in a new random order.
 
-    Candidate k is the k-th run, except that a point that a person rejected or aborted is passed over from then on, and
-    one that failed until the next replicate. The points depend on the problem, the seed and the options alone.
+    Candidate k is the k-th run, except that a point that a person rejected is passed over from then on, and one that
+    failed or was aborted until the next replicate. A run that was not made (it expired, or was replaced by an edit) has
+    another turn at the end of its replicate, once. The points depend on the problem, the seed and the options alone.
 
     Raises:
         DesignImpossible: if the problem does not admit the design.
@@ -81,16 +85,19 @@ class DesignPlanner(AskTell):
         turns = _Turns(self._keys, self.seed)
         given = self._given()
         # Those that no candidate of this planner stands behind count from the beginning.
-        own = {key for key, status in given.values() if status in ("rejected", "aborted")}
-        refused = {self._key_of(values) for values in self.refused}
+        own = {key for key, status in given.values() if status == "rejected"}
+        refused = {self._key_of(o.values) for o in self._observations if o.status == "rejected"}
         turns.refused = refused - own
         for k in range(1, number):
             key, status = given.get(k, (None, None))
-            if key is None or not turns.take(key):
-                turns.next()
-            if key is not None and status in ("rejected", "aborted"):
+            run = None if key is None else turns.take(key)
+            if run is None:
+                run = turns.next()
+            if status in UNRUN:
+                turns.put_back(run)
+            if key is not None and status == "rejected":
                 turns.refused.add(key)
-            if key is not None and status == "failed":
+            if key is not None and status in ("failed", "aborted"):
                 turns.failed.add(key)
         turns.refused = refused
         run = turns.next()
@@ -118,10 +125,12 @@ class DesignPlanner(AskTell):
         )
         if turns.replicate > 1:
             text = f"replicate {turns.replicate} of the whole design in a new order; {text}"
+        if run in turns.again:
+            text += "; again, since it was not made at its turn"
         notes = [text, *self._runs.notes]
         if turns.passed:
             points = "1 point" if turns.passed == 1 else f"{turns.passed} points"
-            notes.append(f"passed over in this replicate, since rejected or failed: {points}")
+            notes.append(f"passed over in this replicate, since rejected, aborted or failed: {points}")
         return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
@@ -132,6 +141,7 @@ class _Turns:
         self._keys, self._seed = keys, seed
         self.refused: set[tuple[Value, ...]] = set()
         self.failed: set[tuple[Value, ...]] = set()
+        self.again: set[int] = set()
         self.replicate = 0
         self._begin()
 
@@ -141,6 +151,7 @@ class _Turns:
         self.order: list[int] = rng.permutation(len(self._keys)).tolist()
         self._left = deque(self.order)
         self.failed.clear()
+        self.again.clear()
         self.passed = 0
 
     def _pass_over(self) -> None:
@@ -165,15 +176,20 @@ class _Turns:
         self._pass_over()
         return self._left.popleft()
 
-    def take(self, key: tuple[Value, ...]) -> bool:
-        """Give a run at this point its turn, wherever it stands; return whether there was one left."""
+    def take(self, key: tuple[Value, ...]) -> int | None:
+        """Give a run at this point its turn, wherever it stands, and return it; None where there is none left."""
         if all(map(self._is_barred, self._left)):
             self._begin()
         run = next((run for run in self._left if self._keys[run] == key), None)
-        if run is None:
-            return False
-        self._left.remove(run)
-        return True
+        if run is not None:
+            self._left.remove(run)
+        return run
+
+    def put_back(self, run: int) -> None:
+        """Give a run that was not made another turn at the end of the replicate: once, or it might never end."""
+        if run not in self.again:
+            self.again.add(run)
+            self._left.append(run)
 
 
 @lru_cache(maxsize=8)
@@ -283,18 +299,37 @@ def _within(
         else:
             points.append(problem.validate_point(point))
             labels.append(label)
+    instead = (
+        "use d-optimal, which chooses its points within linear constraints, or leave out a parameter that the others "
+        "determine"
+    )
     if left_out == total:
-        raise DesignImpossible(
-            f"no point of the {title} meets {'; '.join(broken)}: use d-optimal, which chooses its points within linear "
-            "constraints, or leave out a parameter that the others determine"
-        )
+        raise DesignImpossible(f"no point of the {title} meets {'; '.join(broken)}: {instead}")
     if left_out:
+        if not _tells_main_effects(points, levels, problem):
+            raise DesignImpossible(
+                f"what is left of the {title} within {'; '.join(broken)} cannot tell its main effects apart: {instead}"
+            )
+        # What is said of the whole design, such as its resolution, does not hold of a part of it.
         notes = [
-            *notes,
-            f"{left_out} of {total} points break {'; '.join(broken)} and are left out, so that "
-            "effects may no longer be orthogonal",
+            f"{left_out} of {total} points break {'; '.join(broken)} and are left out: main effects can be told apart "
+            "as far as these constraints let them, but not independently, and aliases of interactions are not stated"
         ]
     return Runs(tuple(points), tuple(labels), title, tuple(notes))
+
+
+def _tells_main_effects(points: Sequence[Mapping[str, Value]], levels: list[list[Value]], problem: Problem) -> bool:
+    """Whether a mean and all main effects can be estimated from these points, but for what an equality ties."""
+    columns = [np.ones(len(points))]
+    for p, found in zip(problem.parameters, levels, strict=True):
+        if isinstance(p, Categorical):
+            columns += [np.array([float(point[p.name] == level) for point in points]) for level in found[1:]]
+        else:
+            numbers = np.array([float(point[p.name]) for point in points])
+            columns.append((numbers - numbers.mean()) / (np.ptp(numbers) or 1.0))
+    ties = [c.coefficients for c in problem.linear_constraints if c.equals is not None]
+    tied = np.linalg.matrix_rank(np.array([[row.get(name, 0.0) for name in problem.names] for row in ties] or [[0.0]]))
+    return int(np.linalg.matrix_rank(np.stack(columns, axis=1), tol=1e-6)) >= len(columns) - int(tied)
 
 
 def _levels(parameter: Continuous | Integer | Ordinal | Categorical, count: int) -> list[Value]:

@@ -63,6 +63,14 @@ def test_what_is_wrong_leaves_no_campaign_behind(ledger: Ledger, tmp_path: Path)
     assert ledger.campaigns() == []
 
 
+def test_a_budget_too_small_for_the_design_is_said_of_the_planner(ledger: Ledger, tmp_path: Path) -> None:
+    asked = tmp_path / "design.yaml"
+    asked.write_text(ready().read_text() + "planner: {design: d-optimal, model: quadratic}\n")
+    with pytest.raises(SpecError, match=r"planner: .*15 coefficients.* that the budget leaves"):
+        open_campaign(asked, ledger, budget=10)
+    assert ledger.campaigns() == []
+
+
 def test_a_grant_covers_the_campaigns_own_ranges() -> None:
     spec = load(ready())
     ranges = envelope(spec)

@@ -128,13 +128,13 @@ def test_a_design_that_needs_a_number_of_runs_has_what_the_budget_leaves(rest: s
         ("3", "planner", "no planner"),
         ("{design: lhs}", "planner.design", "latin-hypercube"),
         ("{levels: 3}", "planner.design", "is missing"),
-        ("{design: d-optimal, rums: 9}", "planner.rums", "no field"),
+        ("{design: d-optimal, rums: 9}", "planner.rums", "no option of a design"),
         ("{design: d-optimal, levels: 3}", "planner", "takes runs and model"),
         ("{design: full-factorial, levels: 1}", "planner.levels", "from 2 to"),
         ("{design: latin-hypercube, runs: 20000}", "planner", "more than 10,000"),
-        ("{design: full-factorial, levels: 30}", "document", "21,600 runs, more than 10,000"),
-        ("{design: fractional-factorial, runs: 12}", "document", "use 8 or 16"),
-        ("{design: d-optimal, runs: 9, model: quadratic}", "document", "20 coefficients"),
+        ("{design: full-factorial, levels: 30}", "planner", "21,600 runs, more than 10,000"),
+        ("{design: fractional-factorial, runs: 12}", "planner", "use 8 or 16"),
+        ("{design: d-optimal, runs: 9, model: quadratic}", "planner", "20 coefficients"),
     ],
 )
 def test_a_wrong_design_is_named_with_its_remedy(planner: str, field: str, words: str) -> None:

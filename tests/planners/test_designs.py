@@ -26,7 +26,7 @@ from athanor.planners import (
     Problem,
 )
 from athanor.planners.design_options import coefficients
-from athanor.planners.designs import DesignExhausted
+from athanor.planners.designs import UNRUN, DesignExhausted
 from athanor.planners.fractions import fraction
 from athanor.planners.latin import centred_discrepancy, latin_hypercube
 from athanor.planners.optimal import LinearModel, d_efficiency, d_optimal, vertices
@@ -383,7 +383,10 @@ def test_a_rejected_point_never_comes_again_and_no_other_is_lost() -> None:
     assert len({tuple(a.values.values()), *points[:2]}) == 3
     assert set(points[2:5]) == set(points[5:8]) == {tuple(a.values.values()), *points[:2]}
     assert "replicate 2" in rest[2].why.detail.lower()
-    assert "assed over in this replicate, since rejected or failed: 1 point" in rest[4].why.detail + rest[3].why.detail
+    assert (
+        "assed over in this replicate, since rejected, aborted or failed: 1 point"
+        in rest[4].why.detail + rest[3].why.detail
+    )
 
 
 def test_a_fresh_planner_told_the_same_goes_on_the_same() -> None:
@@ -418,6 +421,57 @@ def test_a_failed_point_waits_for_the_next_replicate() -> None:
         found.ingest([seen(candidate, "failed" if candidate.values["x"] == 0.5 else "completed")])
         points.append((candidate.values["x"], "eplicate 2" in candidate.why.detail))
     assert Counter(points) == {(x, again): 1 for x in (0.0, 0.5, 1.0) for again in (False, True)}
+
+
+def test_an_aborted_point_waits_for_the_next_replicate() -> None:
+    # An interlock that tripped says nothing of whether the point is wanted.
+    found = planner(cube(2), "full-factorial", seed=1)
+    points = []
+    for number in range(8):
+        [candidate] = found.suggest(1)
+        points.append(tuple(candidate.values.values()))
+        found.ingest([seen(candidate, "aborted" if number == 1 else "completed")])
+    assert Counter(points) == dict.fromkeys(itertools.product((-1.0, 1.0), repeat=2), 2)
+
+
+@pytest.mark.parametrize("status", sorted(UNRUN))
+def test_a_run_that_was_not_made_has_another_turn_at_the_end_of_its_replicate(status: str) -> None:
+    found = planner(cube(2), "full-factorial", seed=1)
+    points, said = [], []
+    for number in range(10):
+        [candidate] = found.suggest(1)
+        points.append(tuple(candidate.values.values()))
+        said.append(candidate.why.detail)
+        found.ingest([seen(candidate, status if number in (1, 4) else "completed")])
+    assert len(set(points[:4])) == 4
+    assert points[4] == points[1] and "again, since it was not made at its turn" in said[4]
+    assert all("eplicate 2" in text for text in said[5:9]), "once, or it might never end"
+
+
+def test_what_was_not_made_is_known_though_a_person_rejected_it_later() -> None:
+    found = planner(cube(2), "full-factorial", seed=1)
+    [first] = found.suggest(1)
+    found.ingest([seen(first, "expired"), Observation(values=first.values, status="rejected")])
+    points = {tuple(c.values.values()) for c in found.suggest(3)}
+    assert points == set(itertools.product((-1.0, 1.0), repeat=2)) - {tuple(first.values.values())}
+
+
+def test_what_is_said_of_a_whole_fraction_is_not_said_of_a_part() -> None:
+    part = Problem(cube(5).parameters, GOAL, [LinearConstraint({"A": 1, "B": 1}, upper=1.0)])
+    found = planner(part, "fractional-factorial", runs=16)
+    [candidate] = found.suggest(1)
+    assert len(found.points) == 12
+    assert "4 of 16 points break" in candidate.why.detail
+    assert not any(word in candidate.why.detail for word in ("esolution", "generators", "clear of"))
+    tied = Problem(cube(4).parameters, GOAL, [LinearConstraint({"A": 1, "B": 1}, equals=0.0)])
+    with pytest.raises(DesignImpossible, match="cannot tell its main effects apart: use d-optimal"):
+        planner(tied, "fractional-factorial", runs=8)
+
+
+@pytest.mark.parametrize("low", [0.0, 5e9, 384.230484e12])
+def test_levels_are_told_apart_however_far_from_zero_the_range_is(low: float) -> None:
+    problem = Problem([Continuous("x", low, low + 2e6)], GOAL)
+    assert len({point["x"] for point in planner(problem, "latin-hypercube", runs=40).points}) == 40
 
 
 def test_where_everything_was_rejected_it_says_what_to_do() -> None:
@@ -519,7 +573,7 @@ def test_every_suggestion_belongs_to_the_problem(problem: Problem, design: Any, 
         assert tuple(candidate.values.values()) not in refused
         status = data.draw(st.sampled_from(["completed", "completed", "failed", "rejected", "aborted"]))
         found.ingest([seen(candidate, status)])
-        if status in ("rejected", "aborted"):
+        if status == "rejected":
             refused.append(tuple(candidate.values.values()))
 
 
