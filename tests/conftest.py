@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,12 +42,6 @@ def nothing_forgotten() -> Iterator[None]:
     """Find what the tests of a file forgot (open sockets and files, processes) while it is still this file's doing."""
     yield
     gc.collect()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files whose tests take long: of two workers, none is left alone with one of them at the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: ("system" not in item.path.parts, -slow[item.path]))
 
 
 def end_processes(*folders: Path) -> None:
