@@ -180,7 +180,7 @@ def _exchange(
                 pulled = candidates @ inverse
                 # The determinant's ratio when the old run leaves and a candidate comes (Fedorov 1972).
                 ratio = (1.0 + (pulled * candidates).sum(axis=1)) * (1.0 - old @ inverse @ old) + (pulled @ old) ** 2
-                new = int(np.argmax(ratio))
+                new = int(np.argmax(ratio >= ratio.max() * (1.0 - GAIN)))  # the first of equals, whatever the rounding
                 if ratio[new] > 1.0 + GAIN:
                     both = np.stack([candidates[new], old])
                     halves = both @ inverse
