@@ -28,9 +28,9 @@ from athanor.planners.space import InfeasibleSpace, Matrix
 Setting = dict[str, Value]
 
 MOST_CANDIDATES = 2_000
-MOST_NODES = 40_000
+MOST_NODES = 20_000
 """Steps of tied whole or listed numbers that are looked at; beyond, only ends of what is left to each."""
-MOST_FAILED = 20
+MOST_FAILED = 5
 """Attempts to find a first combination of steps, each with a tenth of those nodes."""
 MOST_PROGRAMS = 400
 """Directions in which vertices are looked for where there are too many combinations of faces."""
@@ -39,6 +39,8 @@ RIDGE = 1e-6
 """Per run; lets the exchange begin from runs that do not determine the model."""
 GAIN = 1e-9
 """Relative gain of the determinant below which an exchange is rounding."""
+RENEWED = 100.0
+"""Ratio of determinants above which the inverse is made anew: an update would lose its digits to cancellation."""
 SETTLED = 1e-6
 """Relative gain of the D-efficiency in a pass through all runs after which no further pass is made."""
 PASSES = 50
@@ -195,10 +197,14 @@ def _exchange(
                 ratio = (1.0 + (pulled * candidates).sum(axis=1)) * (1.0 - old @ inverse @ old) + (pulled @ old) ** 2
                 new = int(np.argmax(ratio >= ratio.max() * (1.0 - GAIN)))  # the first of equals, whatever the rounding
                 if ratio[new] > 1.0 + GAIN:
-                    both = np.stack([candidates[new], old])
-                    halves = both @ inverse
-                    inverse -= halves.T @ np.linalg.solve(np.diag([1.0, -1.0]) + halves @ both.T, halves)  # Woodbury
+                    if ratio[new] < RENEWED:
+                        both = np.stack([candidates[new], old])
+                        halves = both @ inverse
+                        # Woodbury's identity
+                        inverse -= halves.T @ np.linalg.solve(np.diag([1.0, -1.0]) + halves @ both.T, halves)
                     picks[i], rows[i], terms[i] = new, tried[new], candidates[new]
+                    if ratio[new] >= RENEWED:
+                        inverse = np.linalg.inv(terms.T @ terms + ridge)
                     gained += float(np.log(ratio[new]))
         if gained < SETTLED * terms.shape[1]:
             return
