@@ -32,6 +32,8 @@ MOST_NODES = 20_000
 """Steps of tied whole or listed numbers that are looked at; beyond, only ends of what is left to each."""
 MOST_FAILED = 5
 """Attempts to find a first combination of steps, each with a tenth of those nodes."""
+MOST_IDLE = 300
+"""Attempts one after the other that find no new combination of steps, after which no more are made."""
 MOST_PROGRAMS = 400
 """Directions in which vertices are looked for where there are too many combinations of faces."""
 MOST_CORNERS = 500_000
@@ -377,8 +379,11 @@ class _Tied:
         between = self._from_an_end_or_middle if self._curved else self._from_an_end
         shares = ((self._from_an_end, 0.5), (between, 0.9), (self._from_anywhere, 1.0))
         for way, share in shares:
+            known, idle = len(found), 0
             for _ in range(self._most):
-                if len(found) >= share * self._most:
+                idle = idle + 1 if len(found) == known else 0
+                known = len(found)
+                if known >= share * self._most or idle > MOST_IDLE:
                     break
                 self._nodes = MOST_NODES // 10 if not found else 50 * len(self._stepped)
                 order = self._rng.permutation(len(self._stepped)).tolist()
@@ -437,7 +442,8 @@ class _Tied:
                     room = self._slack * self._sizes[i]
                     one, two = (self._lower[i] - room - greatest[i]) / a, (self._upper[i] + room - least[i]) / a
                     bottom, top = max(bottom, min(one, two)), min(top, max(one, two))
-            for step in way(bisect_left(levels, bottom), bisect_right(levels, top) - 1, j):
+            first, last = bisect_left(levels, bottom), bisect_right(levels, top) - 1
+            for step in way(first, last, j) if first <= last else ():
                 self._nodes -= 1
                 if self._nodes < 0:
                     raise _TooMany
