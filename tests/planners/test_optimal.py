@@ -170,7 +170,7 @@ def test_an_equation_of_whole_numbers_has_the_best_of_all_sets_of_points(problem
     assert determinant(problem, found.points, 3) == pytest.approx(best)
 
 
-@pytest.mark.parametrize(("q", "high"), [(3, 15), (4, 100), (12, 10**6)])
+@pytest.mark.parametrize(("q", "high"), [(3, 15), (4, 100), (8, 10**6)])
 def test_a_mixture_of_whole_parts_stands_on_the_pure_parts(q: int, high: int) -> None:
     problem = integers("abcdefghijkl"[:q], high, equals=high)
     for seed in range(2):
