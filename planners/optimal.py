@@ -316,6 +316,7 @@ class _Tied:
         self._curved = model != "linear"
         self._rng = np.random.default_rng(0)
         self._nodes = 0
+        self._known: dict[tuple[int, ...], tuple[list[Setting], list[Setting]]] = {}
         self._most = MOST_CANDIDATES if not self._moving else MOST_CANDIDATES // 10
         # Coefficients of the stepped numbers and the ends of each sum over everything that is not yet chosen.
         self._rows = [[c.coefficients.get(p.name, 0.0) for p in self._stepped] for c in constraints]
@@ -456,7 +457,9 @@ class _Tied:
                 )
 
         for found in descend(0, self._least, self._greatest):
-            settings = self._settings(dict(zip((p.name for p in self._stepped), self._values(found), strict=True)))
+            if (settings := self._known.get(found)) is None:
+                settings = self._settings(dict(zip((p.name for p in self._stepped), self._values(found), strict=True)))
+                self._known[found] = settings
             if settings[0]:
                 yield found, settings
 
@@ -574,8 +577,14 @@ def vertices(matrix: Matrix, lower: Matrix, upper: Matrix) -> Matrix | None:
         [lower[i]] if lower[i] == upper[i] else [None, *(b for b in (lower[i], upper[i]) if np.isfinite(b))]
         for i in range(m)
     ]
+    # All corners to look at, counted first: how many faces at once, and which numbers they determine.
+    faces = [1]
+    for side in sides:
+        more = len(side) - (side[0] is None)
+        faces = [(a if side[0] is None else 0) + more * b for a, b in zip([*faces, 0], [0, *faces], strict=True)]
+    if sum(n * math.comb(c, k) << (c - k) for k, n in enumerate(faces[: c + 1])) > MOST_CORNERS:
+        return None
     found: list[Matrix] = []
-    looked = 0
     for active in product(*sides):
         rows = [i for i in range(m) if active[i] is not None]
         if len(rows) > c:
@@ -583,9 +592,6 @@ def vertices(matrix: Matrix, lower: Matrix, upper: Matrix) -> Matrix | None:
         bounds = np.array([active[i] for i in rows], dtype=float)
         for solved in combinations(range(c), len(rows)):
             rest = [j for j in range(c) if j not in solved]
-            looked += 1 << len(rest)
-            if looked > MOST_CORNERS:
-                return None
             x = np.empty((1 << len(rest), c))
             x[:, rest] = np.arange(1 << len(rest))[:, None] >> np.arange(len(rest)) & 1
             if rows:
