@@ -50,8 +50,8 @@ class Fraction:
     def describe(self) -> str:
         """Say what the resolution means for whoever reads the effects."""
         meaning = {
-            3: "main effects clear of each other, but aliased with two-factor interactions",
-            4: "main effects clear of two-factor interactions, which are aliased with each other",
+            3: "main effects clear of each other, but some of them aliased with two-factor interactions",
+            4: "main effects clear of two-factor interactions, some of which are aliased with each other",
         }.get(self.resolution, "main effects and two-factor interactions clear of each other")
         name = ROMAN[self.resolution] if self.resolution < len(ROMAN) else str(self.resolution)
         return f"resolution {name}: {meaning}"
@@ -70,7 +70,8 @@ def fraction(factors: int, basic: int) -> Fraction:
     if extra < 1 or factors >= 1 << basic:
         raise ValueError(f"there is no fraction of {1 << basic} runs for {factors} factors")
     # The 2^extra - 1 words of the defining relation have this length on average (Plotkin's bound).
-    highest = (factors << (extra - 1)) // ((1 << extra) - 1)
+    # No word is longer than a generator's: a product of all basic factors, and the factor that it names.
+    highest = min((factors << (extra - 1)) // ((1 << extra) - 1), basic + 1)
     for resolution in range(highest, 2, -1):
         found = _Search(basic, extra, resolution).run()
         if found is not None:
