@@ -12,7 +12,7 @@ import pytest
 from rig import until
 
 from athanor.instruments.engine import Engine, Job
-from athanor.instruments.laboratory import Devices, InstrumentLost, RunContext
+from athanor.instruments.laboratory import Devices, InstrumentLost, ProcessFailed, RunContext
 from athanor.instruments.profile import AxisSpec, DetectorSpec, OutcomeSpec, Profile
 from athanor.instruments.spool import Backlog, Ending, Header, RunSpool
 from athanor.instruments.words import Refused, Seen
@@ -182,13 +182,13 @@ def test_another_run_than_was_seen_is_left_alone(stand: Stand) -> None:
 def test_an_abort_during_the_run_engines_own_cleaning_up_leaves_it_usable(stand: Stand) -> None:
     """Its tasks would be cancelled, and it would never be idle again."""
     stand.x.may_stop.clear()
-    stand.d.error = ValueError("odd")
+    stand.d.error = ProcessFailed("odd")  # of other faults the plan halts the axes itself
     job = stand.start(stand.job())
     until(lambda: stand.x.is_stopping)
     assert stand.engine.abort("enough")
     assert not job.over.wait(0.2)
     stand.x.may_stop.set()
-    assert stand.end(job) == Ending("failed", "ValueError: odd")
+    assert stand.end(job) == Ending("failed", "process failed: odd")
     stand.d.error = None
     assert stand.end(stand.start(stand.job())) == Ending("completed", None)
 
