@@ -102,17 +102,18 @@ class _Kept:
             elif not _is_due(self._view):
                 self._position = max(self._position, reached)  # else all of the journal since is sought through again
                 return self._view
-            try:
-                self._view = self._made(ledger, reached)
-            except BaseException:
-                self._view, self._found = None, overview.Found(self._found.problem)
-                raise
+            self._view = self._made(ledger, reached)
             self._position = max(self._position, reached)  # not before: what failed on the way is read again
             return self._view
 
     def _made(self, ledger: Ledger, reached: int) -> Overview:
         known = self._found.observations
-        self._found.add(ledger.observations(self._id, since=known[-1].id if known else None))
+        new = ledger.observations(self._id, since=known[-1].id if known else None)
+        try:
+            self._found.add(new)
+        except BaseException:
+            self._found = overview.Found(self._found.problem)  # it may have taken in a part of them
+            raise
         events = [*self._noted, *self._events]
         experiments = sorted(self._experiments.values(), key=lambda item: item.ordinal)
         self.size = len(experiments)

@@ -209,7 +209,7 @@ export function useLine() {
 /** Read again at the soonest after: each page a little differently, so that not all that heard of a change ask at once. */
 const SOON_MS = 200 + 100 * Math.random();
 
-/** What is answered so was not done only just now: nobody is there, too much is asked, the ledger is held. */
+/** Answers that may be others in a moment: nobody was there, too much was asked, the ledger was held. */
 const PASSING = new Set([0, 429, 503]);
 
 /**

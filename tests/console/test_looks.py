@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
+from athanor.console import looks as looks_module
 from athanor.console import overview
 from athanor.console.looks import TOLD, Looks
 from athanor.console.overview import Overview
 from athanor.console.report import present
+from athanor.memory import remarks
 from athanor.memory.errors import NotFound
 from athanor.memory.ledger import Ledger
 from athanor.memory.records import Experiment, ExperimentState, Observation
 from benchmarks.large_ledger import fill
-from tests.instruments.rig import until
 from tests.memory.conftest import Maker
 
 
@@ -118,15 +119,23 @@ def test_pictures_are_new_only_where_what_they_show_is(ledger: Ledger) -> None:
     is_redrawn()
 
 
-def test_what_was_put_off_comes_back_at_its_time(ledger: Ledger) -> None:
+class Tomorrow(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return datetime.now(tz) + timedelta(days=1)
+
+
+def test_what_was_put_off_comes_back_at_its_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which nobody writes down."""
     looks, one = Looks(ledger), ledger.campaigns()[0].id
     item = propose(ledger, one)
-    until_then = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    body = {"experiment": item.id, "revision": item.revision, "by": "Ada", "reason": "later", "until": until_then}
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    body = {"experiment": item.id, "revision": item.revision, "by": "Ada", "reason": "later", "until": soon}
     ledger.add_event(one, "deferred", body)
     assert not looks.at(one).waiting and list(looks.at(one).deferred) == [item.id]
-    until(lambda: [found.id for found in looks.at(one).waiting] == [item.id])
+    for module in (looks_module, remarks):
+        monkeypatch.setattr(module, "datetime", Tomorrow)
+    assert [found.id for found in looks.at(one).waiting] == [item.id] and not looks.at(one).deferred
     same(looks.at(one), ledger)
 
 
