@@ -21,7 +21,7 @@ demo: $(VENV)/.core
 
 # Those with a stated deadline for a stop have the machine to themselves.
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -m "not deadline" --numprocesses=$(JOBS) --dist=loadfile
+	@$(BIN)/python -m pytest -m "not deadline" --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 	@$(BIN)/python -m pytest -m deadline
 
 check: $(VENV)/.test

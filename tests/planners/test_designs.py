@@ -3,14 +3,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import qmc
 
 from athanor.planners import (
     Categorical,
@@ -20,38 +17,15 @@ from athanor.planners import (
     DesignPlanner,
     Integer,
     LinearConstraint,
-    Objective,
     Observation,
     Ordinal,
     Problem,
 )
-from athanor.planners.design_options import coefficients
 from athanor.planners.designs import UNRUN, DesignExhausted
-from athanor.planners.fractions import fraction
-from athanor.planners.latin import centred_discrepancy, latin_hypercube
-from athanor.planners.optimal import LinearModel, d_efficiency, d_optimal, vertices
 from athanor.planners.problem import Value
 
+from .designs import GOAL, cube, planner
 from .problems import EVERYTHING
-
-GOAL = [Objective("f", "maximize")]
-
-
-def cube(p: int) -> Problem:
-    return Problem([Continuous(name, -1, 1) for name in "ABCDEFGHIJK"[:p]], GOAL)
-
-
-def mixture(q: int) -> Problem:
-    names = "abcdef"[:q]
-    return Problem([Continuous(n, 0, 1) for n in names], GOAL, [LinearConstraint(dict.fromkeys(names, 1), equals=1)])
-
-
-def planner(problem: Problem, design: Any, seed: int = 0, **options: Any) -> DesignPlanner:
-    return DesignPlanner(problem, seed, options=DesignOptions(design, **options))
-
-
-def table(points: Sequence[dict[str, Value]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([[float(value) for value in point.values()] for point in points])
 
 
 def seen(candidate: Any, status: str = "completed") -> Observation:
@@ -112,217 +86,6 @@ def test_where_no_cell_is_left_the_error_names_the_remedy() -> None:
     )
     with pytest.raises(DesignImpossible, match="d-optimal"):
         planner(tight, "full-factorial")
-
-
-# -- fractions --------------------------------------------------------------------------------------------------------
-
-# Box, Hunter and Hunter, Statistics for Experimenters, table of two-level fractions by factors and runs.
-RESOLUTIONS = {
-    **{(3, 4): 3, (4, 8): 4, (5, 8): 3, (6, 8): 3, (7, 8): 3, (5, 16): 5, (6, 16): 4, (7, 16): 4, (8, 16): 4},
-    **{(n, 16): 3 for n in range(9, 16)},
-    **{(6, 32): 6, (7, 32): 4, (8, 32): 4, (9, 32): 4, (10, 32): 4, (11, 32): 4},
-    **{(7, 64): 7, (8, 64): 5, (9, 64): 4, (10, 64): 4, (11, 64): 4},
-    **{(8, 128): 8, (9, 128): 6, (10, 128): 5, (11, 128): 5},
-}
-
-
-@pytest.mark.parametrize(("factors", "runs"), RESOLUTIONS)
-def test_fractions_are_orthogonal_and_of_the_textbooks_resolution(factors: int, runs: int) -> None:
-    found = fraction(factors, runs.bit_length() - 1)
-    assert found.resolution == RESOLUTIONS[factors, runs]
-    signs = found.signs()
-    assert signs.shape == (runs, factors)
-    assert len(np.unique(signs, axis=0)) == runs
-    x = np.hstack([np.ones((runs, 1), dtype=int), signs])
-    assert (x.T @ x == runs * np.eye(factors + 1)).all()
-    # The resolution is the length of the shortest product of columns that is constant.
-    for length in range(1, min(found.resolution, 4) + 1):
-        words = [
-            w for w in itertools.combinations(range(factors), length) if abs(signs[:, w].prod(axis=1).sum()) == runs
-        ]
-        assert bool(words) == (length == found.resolution)
-        assert words == list(found.words(length))
-
-
-@pytest.mark.parametrize(
-    ("factors", "runs", "shortest"), [(7, 32, 1), (8, 32, 3), (9, 32, 6), (9, 16, 4), (8, 64, 2), (10, 64, 2)]
-)
-def test_fractions_have_as_few_shortest_words_as_the_tables_have(factors: int, runs: int, shortest: int) -> None:
-    found = fraction(factors, runs.bit_length() - 1)
-    assert len(list(found.words(found.resolution))) == shortest
-
-
-def test_a_fraction_states_its_generators_resolution_and_aliases() -> None:
-    [candidate] = planner(cube(4), "fractional-factorial", runs=8).suggest(1)
-    assert "2^(4-1)" in candidate.why.detail
-    assert "Resolution IV: main effects clear of two-factor interactions" in candidate.why.detail
-    assert "Its generators: D = A·B·C." in candidate.why.detail
-    assert "A·B with C·D" in candidate.why.detail
-    [candidate] = planner(cube(5), "fractional-factorial", runs=8).suggest(1)
-    assert "A with B·D" in candidate.why.detail
-    [candidate] = planner(cube(5), "fractional-factorial").suggest(1)
-    assert "Run 1 of 16" in candidate.why.detail
-    assert "main effects and two-factor interactions clear of each other" in candidate.why.detail
-
-
-def test_a_fraction_varies_two_ends_of_what_is_listed() -> None:
-    problem = Problem([Continuous("x", 1, 9), Ordinal("d", [1, 2, 5]), Categorical("s", ["a", "b"])], GOAL)
-    points = planner(problem, "fractional-factorial").points
-    assert {tuple(p.values()) for p in points} == {(1.0, 1, "b"), (9.0, 5, "b"), (9.0, 1, "a"), (1.0, 5, "a")}
-
-
-@pytest.mark.parametrize(("factors", "runs"), [(3, 3), (7, 4), (4, 16), (5, 32), (8, 8)])
-def test_impossible_fractions_are_refused(factors: int, runs: int) -> None:
-    with pytest.raises(DesignImpossible, match="runs"):
-        planner(cube(factors), "fractional-factorial", runs=runs)
-    with pytest.raises(ValueError, match="no fraction"):
-        fraction(3, 3)
-
-
-# -- Latin hypercubes -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("runs", [1, 2, 7, 40])
-def test_every_column_hits_each_stratum_once(runs: int) -> None:
-    problem = Problem([Continuous("x", -3, 5), Continuous("rate", 1e-3, 10, log=True)], GOAL)
-    points = planner(problem, "latin-hypercube", seed=3, runs=runs).points
-    for parameter in problem.parameters:
-        strata = [int(parameter.to_unit(point[parameter.name]) * runs) for point in points]
-        assert sorted(strata) == list(range(runs))
-
-
-def test_listed_values_are_taken_equally_often() -> None:
-    problem = Problem([Integer("n", 1, 4), Categorical("s", ["a", "b", "c"]), Continuous("x", 0, 1)], GOAL)
-    points = planner(problem, "latin-hypercube", runs=14).points
-    assert sorted(Counter(p["n"] for p in points).values()) == [3, 3, 4, 4]
-    assert sorted(Counter(p["s"] for p in points).values()) == [4, 5, 5]
-    few = planner(Problem([Integer("n", 0, 99), Continuous("x", 0, 1)], GOAL), "latin-hypercube", runs=4).points
-    assert sorted(p["n"] for p in few) == [12, 37, 62, 87]
-
-
-def test_exchanges_make_it_more_even_than_random_hypercubes() -> None:
-    found = latin_hypercube(cube(5), 30, 0)
-    random = [qmc.discrepancy(qmc.LatinHypercube(5, scramble=False, rng=i).random(30)) ** 0.5 for i in range(50)]
-    assert found.discrepancy == pytest.approx(centred_discrepancy(found.strata))
-    assert found.discrepancy < min(random)
-    assert found.discrepancy < 0.75 * found.first
-
-
-def test_a_hypercube_within_linear_constraints_or_an_error() -> None:
-    points = planner(EVERYTHING, "latin-hypercube", runs=12).points
-    assert sorted(int(float(p["a"]) * 12) for p in points) == list(range(12))
-    assert len(points) == 12
-    with pytest.raises(DesignImpossible, match="d-optimal or sobol"):
-        planner(mixture(3), "latin-hypercube", runs=8)
-
-
-# -- D-optimal designs ------------------------------------------------------------------------------------------------
-
-
-def determinant(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    x = np.hstack([np.ones((len(points), 1)), points])
-    return float(np.linalg.det(x.T @ x))
-
-
-@pytest.mark.parametrize(("p", "runs"), [(2, 3), (2, 4), (2, 5), (2, 6), (3, 4), (3, 5), (3, 6), (3, 7), (3, 8)])
-def test_on_a_cube_a_linear_model_has_the_best_of_all_sets_of_corners(p: int, runs: int) -> None:
-    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=p)))
-    best = max(determinant(corners[list(s)]) for s in itertools.combinations_with_replacement(range(2**p), runs))
-    found = d_optimal(cube(p), "linear", runs, seed=0)
-    assert determinant(table(found.points)) == pytest.approx(best)
-    assert found.efficiency == pytest.approx(best ** (1 / (p + 1)) / runs)
-
-
-def test_interactions_on_a_cube_take_every_corner() -> None:
-    found = d_optimal(cube(3), "interactions", 8, seed=1)
-    assert found.efficiency == pytest.approx(1.0)
-    assert found.coefficients == 7
-    assert {tuple(p.values()) for p in found.points} == set(itertools.product((-1.0, 1.0), repeat=3))
-
-
-def test_a_quadratic_model_on_a_square_has_the_best_of_all_sets_of_the_grid() -> None:
-    grid = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=2)))
-    x = np.column_stack([np.ones(9), grid, grid**2, grid.prod(axis=1)])
-    best = max(
-        float(np.linalg.det(x[list(s)].T @ x[list(s)])) for s in itertools.combinations_with_replacement(range(9), 7)
-    )
-    found = d_optimal(cube(2), "quadratic", 7, seed=0)
-    assert (found.efficiency * 7) ** 6 == pytest.approx(best)
-
-
-def test_a_mixture_has_scheffes_simplex_lattices() -> None:
-    linear = d_optimal(mixture(3), "linear", 6, seed=0)
-    assert Counter(tuple(p.values()) for p in linear.points) == {(1, 0, 0): 2, (0, 1, 0): 2, (0, 0, 1): 2}
-    assert linear.coefficients == 3
-    quadratic = d_optimal(mixture(3), "quadratic", 6, seed=0)
-    ends = set(itertools.permutations((1.0, 0.0, 0.0)))
-    assert {tuple(p.values()) for p in quadratic.points} == ends | set(itertools.permutations((0.5, 0.5, 0.0)))
-    assert quadratic.coefficients == 6
-
-
-def test_a_bounded_mixture_stands_on_its_extreme_vertices() -> None:
-    problem = Problem(
-        [Continuous("a", 0.2, 0.6), Continuous("b", 0.1, 0.6), Continuous("c", 0.1, 0.5)],
-        GOAL,
-        [LinearConstraint({"a": 1, "b": 1, "c": 1}, equals=1)],
-    )
-    corners = {(0.2, 0.3, 0.5), (0.2, 0.6, 0.2), (0.3, 0.6, 0.1), (0.6, 0.1, 0.3), (0.6, 0.3, 0.1), (0.4, 0.1, 0.5)}
-    terms = np.array(sorted(corners))
-    best = max(
-        float(np.linalg.det(terms[list(s)].T @ terms[list(s)]))
-        for s in itertools.combinations_with_replacement(range(6), 5)
-    )
-    x = table(d_optimal(problem, "linear", 5, seed=0).points)
-    assert {tuple(np.round(row, 9)) for row in x} <= corners
-    assert float(np.linalg.det(x.T @ x)) == pytest.approx(best)
-
-
-def test_vertices_of_a_cut_square() -> None:
-    found = vertices(np.array([[1.0, 1.0]]), np.array([-np.inf]), np.array([1.5]))
-    assert found is not None
-    assert {tuple(row) for row in found.tolist()} == {(0, 0), (1, 0), (0, 1), (1, 0.5), (0.5, 1)}
-    assert vertices(np.ones((1, 30)), np.array([1.0]), np.array([1.0])) is None
-
-
-def test_categories_are_balanced_and_whole_numbers_whole() -> None:
-    problem = Problem([Categorical("s", ["a", "b", "c"]), Integer("n", 1, 20), Ordinal("d", [1, 2, 5])], GOAL)
-    found = d_optimal(problem, "linear", 12, seed=0)
-    assert Counter(p["s"] for p in found.points) == {"a": 4, "b": 4, "c": 4}
-    assert {p["n"] for p in found.points} == {1, 20}
-    assert found.efficiency == pytest.approx(1.0)
-    assert coefficients(problem, "linear") == found.coefficients == 5
-    for model in ("interactions", "quadratic"):
-        assert d_optimal(problem, model, 30, seed=0).coefficients == coefficients(problem, model)
-
-
-def test_too_few_runs_for_the_model_are_refused_with_both_numbers() -> None:
-    with pytest.raises(DesignImpossible, match="10 coefficients"):
-        planner(cube(3), "d-optimal", runs=9, model="quadratic")
-    with pytest.raises(DesignImpossible, match="3 coefficients"):
-        planner(mixture(3), "d-optimal", runs=2)
-    with pytest.raises(DesignImpossible, match="give runs"):
-        planner(cube(3), "d-optimal")
-
-
-def test_constraints_with_too_many_vertices_are_met_all_the_same() -> None:
-    problem = Problem(
-        [Continuous("x", 0, 1), *(Integer(n, 0, 50) for n in "abc")],
-        GOAL,
-        [LinearConstraint({"x": 10, "a": 1, "b": 1, "c": 1}, equals=60)],
-    )
-    found = planner(problem, "d-optimal", runs=8)
-    assert all(problem.validate_point(p) for p in found.points)
-    assert (
-        d_efficiency(LinearModel(problem, "linear").expand(LinearModel(problem, "linear").code(found.points))[:, :4])
-        > 0.1
-    )
-
-
-def test_d_optimal_says_model_points_and_efficiency() -> None:
-    detail = planner(cube(3), "d-optimal", runs=8).suggest(1)[0].why.detail
-    assert "linear model" in detail
-    assert "4 coefficients" in detail
-    assert "D-efficiency 100.0 %" in detail
 
 
 # -- the loop ---------------------------------------------------------------------------------------------------------

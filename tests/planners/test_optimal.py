@@ -1,8 +1,9 @@
-"""D-optimal designs within linear constraints: candidates, coefficients and determinants against brute force."""
+"""D-optimal designs: candidates, coefficients and determinants against brute force."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,50 +16,114 @@ from athanor.planners import (
     DesignImpossible,
     Integer,
     LinearConstraint,
-    Objective,
     Ordinal,
     Problem,
 )
 from athanor.planners.design_options import Model, coefficients
-from athanor.planners.fractions import _Search, fraction
-from athanor.planners.optimal import LinearModel, d_optimal
+from athanor.planners.optimal import LinearModel, d_efficiency, d_optimal
 from athanor.planners.problem import Value
 from athanor.planners.space import InfeasibleSpace
 
-GOAL = [Objective("yield", "maximize")]
+from .designs import GOAL, category, cube, mixture, planner, table, unit
 
 
-def category(name: str, m: int) -> Categorical:
-    return Categorical(name, [f"{name}{i}" for i in range(m)])
+def linear_determinant(points: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    x = np.hstack([np.ones((len(points), 1)), points])
+    return float(np.linalg.det(x.T @ x))
 
 
-def unit(name: str) -> Continuous:
-    return Continuous(name, 0, 1)
+@pytest.mark.parametrize(("p", "runs"), [(2, 3), (2, 4), (2, 5), (2, 6), (3, 4), (3, 5), (3, 6), (3, 7), (3, 8)])
+def test_on_a_cube_a_linear_model_has_the_best_of_all_sets_of_corners(p: int, runs: int) -> None:
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=p)))
+    best = max(linear_determinant(corners[list(s)]) for s in itertools.combinations_with_replacement(range(2**p), runs))
+    found = d_optimal(cube(p), "linear", runs, seed=0)
+    assert linear_determinant(table(found.points)) == pytest.approx(best)
+    assert found.efficiency == pytest.approx(best ** (1 / (p + 1)) / runs)
 
 
-# -- fractions --------------------------------------------------------------------------------------------------------
+def test_interactions_on_a_cube_take_every_corner() -> None:
+    found = d_optimal(cube(3), "interactions", 8, seed=1)
+    assert found.efficiency == pytest.approx(1.0)
+    assert found.coefficients == 7
+    assert {tuple(p.values()) for p in found.points} == set(itertools.product((-1.0, 1.0), repeat=3))
 
 
-def test_a_fraction_claims_no_more_aliases_than_it_has() -> None:
-    found = fraction(7, 5)  # a single word of four letters: 3 of the 21 interactions have a partner
-    assert len(list(found.words(4))) == 1
-    assert "clear of two-factor interactions, some of which are aliased with each other" in found.describe()
-    assert "some of them aliased with two-factor interactions" in fraction(5, 3).describe()
-    assert "some" not in fraction(5, 4).describe()
+def test_a_quadratic_model_on_a_square_has_the_best_of_all_sets_of_the_grid() -> None:
+    grid = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=2)))
+    x = np.column_stack([np.ones(9), grid, grid**2, grid.prod(axis=1)])
+    best = max(
+        float(np.linalg.det(x[list(s)].T @ x[list(s)])) for s in itertools.combinations_with_replacement(range(9), 7)
+    )
+    found = d_optimal(cube(2), "quadratic", 7, seed=0)
+    assert (found.efficiency * 7) ** 6 == pytest.approx(best)
 
 
-def test_no_resolution_is_tried_that_a_word_cannot_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[int] = []
-    run = _Search.run
+def test_a_mixture_has_scheffes_simplex_lattices() -> None:
+    linear = d_optimal(mixture(3), "linear", 6, seed=0)
+    assert Counter(tuple(p.values()) for p in linear.points) == {(1, 0, 0): 2, (0, 1, 0): 2, (0, 0, 1): 2}
+    assert linear.coefficients == 3
+    quadratic = d_optimal(mixture(3), "quadratic", 6, seed=0)
+    ends = set(itertools.permutations((1.0, 0.0, 0.0)))
+    assert {tuple(p.values()) for p in quadratic.points} == ends | set(itertools.permutations((0.5, 0.5, 0.0)))
+    assert quadratic.coefficients == 6
 
-    def spied(search: _Search) -> tuple[int, ...] | None:
-        tried.append(search.resolution)
-        return run(search)
 
-    monkeypatch.setattr(_Search, "run", spied)
-    fraction.cache_clear()
-    assert fraction(15, 4).resolution == 3
-    assert max(tried) == 5
+def test_a_bounded_mixture_stands_on_its_extreme_vertices() -> None:
+    problem = Problem(
+        [Continuous("a", 0.2, 0.6), Continuous("b", 0.1, 0.6), Continuous("c", 0.1, 0.5)],
+        GOAL,
+        [LinearConstraint({"a": 1, "b": 1, "c": 1}, equals=1)],
+    )
+    corners = {(0.2, 0.3, 0.5), (0.2, 0.6, 0.2), (0.3, 0.6, 0.1), (0.6, 0.1, 0.3), (0.6, 0.3, 0.1), (0.4, 0.1, 0.5)}
+    terms = np.array(sorted(corners))
+    best = max(
+        float(np.linalg.det(terms[list(s)].T @ terms[list(s)]))
+        for s in itertools.combinations_with_replacement(range(6), 5)
+    )
+    x = table(d_optimal(problem, "linear", 5, seed=0).points)
+    assert {tuple(np.round(row, 9)) for row in x} <= corners
+    assert float(np.linalg.det(x.T @ x)) == pytest.approx(best)
+
+
+def test_categories_are_balanced_and_whole_numbers_whole() -> None:
+    problem = Problem([Categorical("s", ["a", "b", "c"]), Integer("n", 1, 20), Ordinal("d", [1, 2, 5])], GOAL)
+    found = d_optimal(problem, "linear", 12, seed=0)
+    assert Counter(p["s"] for p in found.points) == {"a": 4, "b": 4, "c": 4}
+    assert {p["n"] for p in found.points} == {1, 20}
+    assert found.efficiency == pytest.approx(1.0)
+    assert coefficients(problem, "linear") == found.coefficients == 5
+    for model in ("interactions", "quadratic"):
+        assert d_optimal(problem, model, 30, seed=0).coefficients == coefficients(problem, model)
+
+
+def test_too_few_runs_for_the_model_are_refused_with_both_numbers() -> None:
+    with pytest.raises(DesignImpossible, match="10 coefficients"):
+        planner(cube(3), "d-optimal", runs=9, model="quadratic")
+    with pytest.raises(DesignImpossible, match="3 coefficients"):
+        planner(mixture(3), "d-optimal", runs=2)
+    with pytest.raises(DesignImpossible, match="give runs"):
+        planner(cube(3), "d-optimal")
+
+
+def test_constraints_with_too_many_vertices_are_met_all_the_same() -> None:
+    problem = Problem(
+        [Continuous("x", 0, 1), *(Integer(n, 0, 50) for n in "abc")],
+        GOAL,
+        [LinearConstraint({"x": 10, "a": 1, "b": 1, "c": 1}, equals=60)],
+    )
+    found = planner(problem, "d-optimal", runs=8)
+    assert all(problem.validate_point(p) for p in found.points)
+    assert (
+        d_efficiency(LinearModel(problem, "linear").expand(LinearModel(problem, "linear").code(found.points))[:, :4])
+        > 0.1
+    )
+
+
+def test_d_optimal_says_model_points_and_efficiency() -> None:
+    detail = planner(cube(3), "d-optimal", runs=8).suggest(1)[0].why.detail
+    assert "linear model" in detail
+    assert "4 coefficients" in detail
+    assert "D-efficiency 100.0 %" in detail
 
 
 # -- how many coefficients a model has --------------------------------------------------------------------------------
@@ -229,9 +294,6 @@ def test_a_search_that_is_given_up_claims_nothing() -> None:
     )
     with pytest.raises(DesignImpossible, match="There may be some"):
         d_optimal(problem, "linear", 8, 0)
-
-
-# -- vertices ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wide", [1e3, 1e5, 1e7])
