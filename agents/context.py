@@ -136,13 +136,28 @@ class Context:
         """Every experiment, by ordinal."""
         return self.book.experiments()
 
-    def planner_observations(self) -> list[dict[str, Any]]:
-        """All that the planner may learn from, in a fixed order: outcomes, failures, rejections, what is pending."""
+    def looked_past(self) -> str | None:
+        """The experiment whose outcome the next point is chosen without: the last, where the file says to look ahead.
+
+        So that the planner is asked for the same thing while it runs and when it has ended.
+        """
+        explored = [e for e in self.experiments() if e.purpose != references.PURPOSE]
+        if not self.spec.look_ahead or not explored:
+            return None
+        return explored[-1].id if explored[-1].state in ENDED | {"dispatched", "running"} else None
+
+    def planner_observations(self, without: str | None = None) -> list[dict[str, Any]]:
+        """All that the planner may learn from, in a fixed order: outcomes, failures, rejections, what is pending.
+
+        `without`: the experiment that is told as running, whatever became of it.
+        """
         items: list[dict[str, Any]] = []
         seen: set[str] = set()
         follows_design = self.spec.design() is not None
         experiments = {e.id: e for e in self.experiments()}
         for observation in references.without(self.experiments(), self.observations()):
+            if observation.experiment_id is not None and observation.experiment_id == without:
+                continue
             experiment = experiments.get(observation.experiment_id or "")
             if observation.experiment_id:
                 seen.add(observation.experiment_id)
@@ -166,7 +181,7 @@ class Context:
                     "candidate_id": experiment.candidate.get("id"),
                     "values": experiment.values,
                     "outcomes": {},
-                    "status": experiment.state,
+                    "status": "running" if experiment.id == without else experiment.state,
                 }
             )
         return references.filled(watch.charts(self), items)

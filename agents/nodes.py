@@ -81,29 +81,36 @@ class Nodes:
 
     def _suggest(self) -> Experiment:
         c = self.context
-        numbers = [e.number for e in c.experiments() if e.number is not None]
-        number = max(numbers, default=0) + 1
-        answer = c.planner.ask(
-            {
-                "op": "suggest",
-                "planner": c.spec.planner_request(),
-                "problem": c.problem.model_dump(mode="json"),
-                "seed": c.campaign.seed,
-                "number": number,
-                "observations": c.planner_observations(),
-                "advice": self.inquiry.advice(),
-                "progress": min(1.0, c.spent() / c.spec.budget.experiments),
-            },
-            c.should_abandon,
-        )
-        candidate = answer["candidate"]
+        request = self._request()
+        candidate = c.planner.ask(request, c.should_abandon)["candidate"]
         return c.new_experiment(
             values=candidate["values"],
             purpose="explore",
             source="planner",
-            number=number,
+            number=request["number"],
             candidate={k: candidate[k] for k in ("id", "predicted", "why")},
         )
+
+    def _request(self) -> dict[str, Any]:
+        """What the planner is asked for its next point: a function of what is in the ledger."""
+        c = self.context
+        return {
+            "op": "suggest",
+            "planner": c.spec.planner_request(),
+            "problem": c.problem.model_dump(mode="json"),
+            "seed": c.campaign.seed,
+            "number": max((e.number for e in c.experiments() if e.number is not None), default=0) + 1,
+            "observations": c.planner_observations(without=c.looked_past()),
+            "advice": self.inquiry.advice(),
+            "progress": min(1.0, c.spent() / c.spec.budget.experiments),
+        }
+
+    def _prepare(self, running: Experiment) -> None:
+        """Let the planner begin with the next point while the instrument runs, if it is to look ahead."""
+        c = self.context
+        others = any(e.state in OPEN and e.id != running.id for e in c.experiments())
+        if c.spec.look_ahead and not others and c.spent() < c.spec.budget.experiments:
+            c.planner.prepare(self._request())
 
     def validate(self, state: State) -> State:
         """Check the point against the problem and the instrument's limits before anyone is asked to approve it."""
@@ -172,6 +179,7 @@ class Nodes:
         """Wait until the run has ended, or its fate is known to be unknown."""
         c = self.context
         experiment = c.ledger.experiment(state["experiment"])
+        self._prepare(experiment)
         if experiment.state in ("dispatched", "running") and not c.await_run(experiment):
             return {"route": "stop"}
         return go()

@@ -44,10 +44,15 @@ class PlannerProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._coming: str | None = None
+        """The request that was prepared and whose answer was not read yet."""
+        self._ready: tuple[str, str] | None = None
+        """A request that was prepared, and its answer."""
 
     def start(self) -> None:
         """Start the process now, so that its imports overlap with other start-up work."""
         if self._process is None or self._process.poll() is not None:
+            self._coming = None
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "athanor.agents.planning"],
                 stdin=subprocess.PIPE,
@@ -64,28 +69,71 @@ class PlannerProcess:
             PlanningFailed: the planner refused, or died twice.
             PlanningCancelled: `should_cancel` turned true while waiting; the process is ended.
         """
+        text = json.dumps(request)
+        self._gather(should_cancel)
+        if self._ready is not None and self._ready[0] == text:
+            (_, line), self._ready = self._ready, None
+            return self._answered(line)
         for attempt in (1, 2):
-            self.start()
-            process = self._process
-            assert process is not None and process.stdin is not None and process.stdout is not None
+            process = self._running()
             try:
-                process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()
+                self._send(process, text)
             except BrokenPipeError:
                 self.close()
                 if attempt == 2:
                     raise PlanningFailed("the planner process ended twice without an answer") from None
                 continue
-            line = self._read(process.stdout, should_cancel)
-            if line:
-                answer: dict[str, Any] = json.loads(line)
-                if "error" in answer:
-                    raise PlanningFailed(str(answer["error"]))
-                return answer
+            if line := self._read(process, should_cancel):
+                return self._answered(line)
             self.close()
         raise PlanningFailed("the planner process ended twice without an answer")
 
-    def _read(self, stream: IO[str], should_cancel: Callable[[], bool]) -> str:
+    def prepare(self, request: dict[str, Any]) -> None:
+        """Begin with a request that is likely to be made, and return at once; one at a time.
+
+        Nothing depends on it but the time that `ask` takes: for another request the answer is as if this had not been.
+        """
+        text = json.dumps(request)
+        if self._coming is not None or (self._ready is not None and self._ready[0] == text):
+            return
+        try:
+            self._send(self._running(), text)
+        except BrokenPipeError:
+            self.close()
+            return
+        self._coming = text
+
+    def _gather(self, should_cancel: Callable[[], bool]) -> None:
+        """Take the answer to what was prepared, which comes before any other."""
+        coming, self._coming = self._coming, None
+        if coming is None or self._process is None:
+            return
+        if line := self._read(self._process, should_cancel):
+            self._ready = coming, line
+        else:
+            self.close()
+
+    def _running(self) -> subprocess.Popen[str]:
+        self.start()
+        assert self._process is not None
+        return self._process
+
+    @staticmethod
+    def _send(process: subprocess.Popen[str], text: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+
+    @staticmethod
+    def _answered(line: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise PlanningFailed(str(answer["error"]))
+        return answer
+
+    def _read(self, process: subprocess.Popen[str], should_cancel: Callable[[], bool]) -> str:
+        assert process.stdout is not None
+        stream: IO[str] = process.stdout
         box: list[str] = []
         reader = threading.Thread(target=lambda: box.append(stream.readline()), daemon=True)
         reader.start()
@@ -98,7 +146,7 @@ class PlannerProcess:
 
     def close(self) -> None:
         """End the process; a later request starts a new one."""
-        process, self._process = self._process, None
+        process, self._process, self._coming = self._process, None, None
         if process is not None:
             process.kill()
             process.wait()

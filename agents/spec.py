@@ -264,6 +264,7 @@ class Spec(_Strict):
     sample: Annotated[str, Field(min_length=1)] | None = None
     devices: list[str] = Field(default_factory=list)
     planner: PlannerSpec = "bayesian"
+    look_ahead: Literal[0, 1] = 0
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -305,6 +306,12 @@ class Spec(_Strict):
                 asked = self.planner.runs if isinstance(self.planner, DesignOptions) else None
                 left = f". It has the {design.runs} runs that the budget leaves" if design.runs and not asked else ""
                 raise ValueError(f"{OF_PLANNER}{error}{left}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _look_ahead(self) -> Spec:
+        if self.look_ahead and self.planner != "bayesian":
+            raise ValueError(f"{OF_PLANNER}only the Bayesian planner takes long enough to look ahead; drop look_ahead")
         return self
 
     def left_to_planner(self) -> int:

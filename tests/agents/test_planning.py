@@ -79,6 +79,36 @@ def test_a_process_that_dies_twice_is_a_failure(planner: PlannerProcess, monkeyp
         planner.ask(suggest())
 
 
+def test_what_was_prepared_is_not_computed_again(planner: PlannerProcess) -> None:
+    planner.prepare(suggest(3))
+    assert planner.ask(suggest(1)) == answer(suggest(1)), "something else is asked first"
+    old = pid(planner)
+    os.kill(old, signal.SIGSTOP)  # it could not answer any more
+    assert planner.ask(suggest(3)) == answer(suggest(3))
+    assert pid(planner) == old
+
+
+def test_what_was_prepared_in_vain_changes_no_answer(planner: PlannerProcess) -> None:
+    planner.prepare(suggest(3))
+    planner.prepare(suggest(4))  # one at a time
+    assert planner.ask(suggest(4)) == answer(suggest(4))
+    planner.prepare(suggest(op="guess"))
+    assert planner.ask(suggest(5)) == answer(suggest(5))
+    with pytest.raises(PlanningFailed, match="guess"):
+        planner.ask(suggest(op="guess"))
+
+
+def test_death_while_it_prepares_is_made_good(planner: PlannerProcess) -> None:
+    planner.start()
+    os.kill(pid(planner), signal.SIGSTOP)
+    planner.prepare(suggest(2))
+    os.kill(pid(planner), signal.SIGKILL)
+    assert planner.ask(suggest(2)) == answer(suggest(2))
+    planner.prepare(suggest(3))
+    planner.close()
+    assert planner.ask(suggest(3)) == answer(suggest(3))
+
+
 def test_what_the_planner_refuses_is_said_and_the_process_lives_on(planner: PlannerProcess) -> None:
     with pytest.raises(PlanningFailed, match="unknown request 'guess'"):
         planner.ask(suggest(op="guess"))

@@ -144,3 +144,14 @@ def test_a_wrong_design_is_named_with_its_remedy(planner: str, field: str, words
     assert problem.field == field
     assert words in problem.message
     assert problem.line == 17
+
+
+def test_only_a_planner_that_takes_long_looks_ahead() -> None:
+    assert parse(GOOD + "look_ahead: 1\n").look_ahead == 1
+    for lines in ("planner: sobol\nlook_ahead: 1\n", "look_ahead: 1\nplanner: latin-hypercube\n"):
+        with pytest.raises(SpecError, match="drop look_ahead") as caught:
+            parse(GOOD + lines)
+        assert caught.value.problems[0].field == "planner"
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD + "look_ahead: 2\n")
+    assert caught.value.problems[0].field == "look_ahead"
