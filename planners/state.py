@@ -60,6 +60,7 @@ class AskTell:
         for k in range(first, first + n):
             self._issued.pop(self.candidate_id(k), None)
             candidate = self._choose(k)
+            self._problem.check_inputs(candidate.values)  # whatever chose it: what is forbidden is not suggested
             self._issued[candidate.id] = dict(candidate.values)
             self._last = max(self._last, k)
             candidates.append(candidate)
