@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from athanor.planners.expressions import BadExpression, Expression
 from athanor.planners.parameters import (
@@ -160,6 +160,12 @@ class Exclusion(Record):
     if TYPE_CHECKING:
 
         def __init__(self, when: Mapping[str, Any], kind: Literal["excluded"] = "excluded") -> None: ...
+
+    @field_validator("when")
+    @classmethod
+    def _in_order(cls, when: dict[str, Condition]) -> dict[str, Condition]:
+        # As it comes back from the JSON of a planner or a ledger: words and numbers must not depend on the order.
+        return dict(sorted(when.items()))
 
     def __str__(self) -> str:
         """The combination in words."""

@@ -33,6 +33,8 @@ SMALLEST = 1e-3
 """Least share of its range that a number is given that must be above zero, or that must not have one value."""
 MARGIN = 1e-7
 """How far inside a nonlinear constraint a row is moved, relative to the constraint's spread over the space."""
+ROUNDING = 1e-8
+"""Slack for rows that were encoded from values, so that those on a constraint's edge keep it."""
 STEPS = 30
 """Gauss-Newton steps towards the nonlinear constraints."""
 LONGEST_STEP = 0.5
@@ -103,16 +105,16 @@ class Inputs:
         """Whether rows have neighbours with other amounts of zero."""
         return bool(self._groups)
 
-    def is_feasible(self, rows: Matrix) -> Mask:
-        """Return for each row whether it keeps every input constraint."""
+    def is_feasible(self, rows: Matrix, slack: float = 0.0) -> Mask:
+        """Return for each row whether it keeps every input constraint; `slack` is for rows encoded from values."""
         feasible = np.ones(len(rows), dtype=bool)
         for box in self._boxes:
-            feasible &= ~(self._is_listed(box, rows) & box.contains(rows))
+            feasible &= ~(self._is_listed(box, rows) & box.contains(rows, slack))
         for group in self._groups:
             feasible &= group.is_kept(rows)
         for curve in self.curves:
             room, valid = curve.room(rows, np)
-            feasible &= valid & np.all([side >= 0.0 for side in room], axis=0)
+            feasible &= valid & np.all([side >= -slack for side in room], axis=0)
         return feasible
 
     def _is_listed(self, box: _Box, rows: Matrix) -> Mask:
@@ -157,7 +159,7 @@ class Inputs:
         """
         result = rows.copy()
         todo = np.arange(len(rows))
-        for attempt in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS if self._boxes or self._groups else 1):
             moved = rows[todo].copy()
             for group in self._groups:
                 group.settle(moved, fill=attempt > 0)
@@ -279,11 +281,11 @@ class _Box:
     sides: tuple[_Side, ...]
     listed: tuple[tuple[int, Mask], ...]
 
-    def contains(self, rows: Matrix) -> Mask:
-        """Return whether every condition on a continuous column holds."""
+    def contains(self, rows: Matrix, slack: float = 0.0) -> Mask:
+        """Return whether every condition on a continuous column holds, by more than the slack."""
         found = np.ones(len(rows), dtype=bool)
         for side in self.sides:
-            found &= side.clearance(rows) < 0.0
+            found &= side.clearance(rows) < -slack
         return found
 
 
@@ -300,7 +302,7 @@ class _Group:
         amounts = rows[:, self.columns]
         present = amounts != 0.0
         count = present.sum(axis=1)
-        enough = ~present | (amounts >= self.floors * (1.0 - 1e-12))
+        enough = ~present | (amounts >= self.floors * (1.0 - ROUNDING))
         return (count >= self.least) & (count <= self.most) & enough.all(axis=1)
 
     def settle(self, rows: Matrix, fill: bool = False, sizes: NDArray[np.int64] | None = None) -> None:

@@ -342,6 +342,10 @@ class Problem(Record):
             self.check_inputs(point)
         return point
 
+    def keeps_inputs(self, values: Mapping[str, Value]) -> bool:
+        """Whether a point keeps every input constraint."""
+        return all(constraint.is_satisfied(values) for constraint in self.input_constraints)
+
     def check_inputs(self, values: Mapping[str, Value]) -> None:
         """Check the constraints that bind people as well as planners; values may lie outside the parameters' ranges.
 

@@ -28,6 +28,12 @@ PROJECTIONS = 400
 MOST_TRIED = 1 << 15
 """Points looked at for some that keep the input constraints, before there are said to be none."""
 
+MOST_MOVED = 1 << 11
+"""Of these so many are moved to where they keep them, in each of a few rounds."""
+
+ENOUGH = 16
+"""Points that keep the input constraints from which others can be made."""
+
 GROWN = 12
 """Rounds in which points that keep the input constraints are combined to new ones."""
 
@@ -127,7 +133,7 @@ class Space:
         """
         tied = {name for c in self.problem.linear_constraints for name in c.coefficients}
         values = self._decoded(row, tied)
-        if all(c.is_satisfied(values) for c in self.problem.input_constraints):
+        if self.problem.keeps_inputs(values):
             return values
         return self._decoded(row, tied.union(*(c.names for c in self.problem.input_constraints)))
 
@@ -268,14 +274,14 @@ class Space:
         rng = np.random.default_rng([seed, n, len(self.slices)])
         found, moved = np.empty((0, self.width)), np.empty((0, self.width))
         tried, wanted = 0, min(max(8 * n, 512), MOST_TRIED)
-        while len(found) + len(moved) < min(n, 64) and tried < MOST_TRIED:
+        while len(found) + len(moved) < ENOUGH and tried < MOST_TRIED:
             cube = sobol(len(self.slices), wanted, seed)[tried:]
             tried, wanted = wanted, min(4 * wanted, MOST_TRIED)
             inside = inputs.inside(cube, rng)
             found = np.concatenate([found, inside[self._is_flat(inside)]])
             # Also where there are plenty inside: what is left of a category may be a single point, or an edge.
             outside = inputs.rows(cube)
-            projected = self.project(outside[~self.is_feasible(outside)])
+            projected = self.project(outside[~self.is_feasible(outside)][:MOST_MOVED])
             moved = np.concatenate([moved, projected[self.is_feasible(projected)]])
         if not len(found) + len(moved):
             text = "; ".join(str(c) for c in (*self.problem.linear_constraints, *self.problem.input_constraints))

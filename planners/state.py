@@ -134,6 +134,7 @@ class AskTell:
             o
             for o in complete
             if self._problem.is_feasible({name: outcome.mean for name, outcome in o.outcomes.items()})
+            and self._problem.keeps_inputs(o.values)
         ]
         chosen = pareto(self._problem, feasible or complete)
         return [

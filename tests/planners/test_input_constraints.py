@@ -189,6 +189,12 @@ def test_impossible_constraints_are_refused(make, match):
         make()
 
 
+def test_the_order_of_conditions_does_not_matter():
+    one, other = ({"a": {"above": 0.5}, "b": {"below": 1}}, {"b": {"below": 1}, "a": {"above": 0.5}})
+    assert str(Exclusion(one)) == str(Exclusion(other)) == "excluded: a > 0.5 and b < 1"
+    assert Exclusion(one).names == Exclusion(other).names
+
+
 def test_sums_are_judged_before_and_apart():
     problem = Problem(PARAMETERS, GOAL, [LinearConstraint({"a": 1, "b": 1}, upper=1.0), HOT])
     assert problem.linear_constraints != () and problem.input_constraints == (HOT,)

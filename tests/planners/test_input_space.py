@@ -34,7 +34,7 @@ def points(problem, n, seed=0):
     return [problem.validate_point(space.decode(row)) for row in space.sample(n, seed)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(inputs(), min_size=1, max_size=3), st.integers(0, 5), st.booleans())
 def test_no_sample_and_no_projection_violates(constraints, seed, summed):
     extra = [LinearConstraint({"a": 1.0, "b": 1.0}, upper=0.9)] * summed
