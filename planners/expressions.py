@@ -21,8 +21,6 @@ LONGEST = 1_000
 DEEPEST = 200
 """Levels of the deepest one; every term of a sum is a level."""
 
-FUNCTIONS = ("sqrt", "exp", "log", "log10", "sin", "cos", "abs", "min", "max")
-
 _TOKEN = re.compile(
     r"\s+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|[A-Za-z_][A-Za-z0-9_]*|\*\*|[-+*/(),]", re.ASCII
 )
@@ -32,6 +30,11 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+_CALLS: Mapping[str, Callable[..., float]] = {
+    **{name: getattr(math, name) for name in ("sqrt", "exp", "log", "log10", "sin", "cos")},
+    **{"abs": abs, "min": min, "max": max},
+}
+FUNCTIONS = tuple(_CALLS)
 _ONLY = f"write parameters and numbers joined by + - * / **, with parentheses and {', '.join(FUNCTIONS)}"
 
 
@@ -104,8 +107,8 @@ def _allow(node: ast.AST, depth: int) -> None:
     if depth == 0:
         raise BadExpression("it is nested too deeply", f"use at most {DEEPEST} levels, or make two constraints of it")
     match node:
-        case ast.Constant(value=bool()):
-            raise BadExpression(f"{node.value} is no number")
+        case ast.Constant(value=bool() as truth):
+            raise BadExpression(f"{truth} is no number")
         case ast.Constant(value=int() | float()):
             _constant(node)
         case ast.Name():
@@ -176,7 +179,7 @@ def _scalar(node: ast.AST, values: Mapping[str, float]) -> float:
             number = apply(_scalar(left, values), _scalar(right, values))
         case ast.Call(func=ast.Name(id=name), args=args):
             found = [_scalar(part, values) for part in args]
-            number = {"abs": abs, "min": min, "max": max}.get(name, getattr(math, name, None))(*found)  # type: ignore[misc]
+            number = _CALLS[name](*found)
         case _:
             raise ValueError(f"{_said(node)} has no value")
     if not math.isfinite(number):

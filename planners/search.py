@@ -197,7 +197,7 @@ def _torch(
 
 def _curves(space: Space, held: Sequence[int]) -> list[tuple[Callable[[Tensor], Tensor], bool]] | None:
     """Return a function of a row (d,), at least 0 where it is feasible, for each bound that free columns matter to."""
-    found = [
+    found: list[tuple[Callable[[Tensor], Tensor], bool]] = [
         (partial(_room, curve, which), True)
         for curve in (space.inputs.curves if space.inputs is not None else ())
         if not {column for column, *_ in curve.places.values()} <= set(held)
