@@ -187,7 +187,9 @@ class Context:
         return references.filled(watch.charts(self), items)
 
     def check_point(self, values: Mapping[str, Value], *, is_operators: bool = False) -> None:
-        """Check a point against the problem (not an operator's: a person may leave it) and the instrument's limits.
+        """Check a point against the problem and the instrument's limits.
+
+        An operator's may leave the problem's ranges and sums, but not do what its input constraints forbid.
 
         Raises:
             InvalidPoint, LimitViolation: naming the offender and the remedy.
@@ -195,6 +197,7 @@ class Context:
         if not is_operators:
             self.problem.validate_point(dict(values))
         check_limits(self.profile, values)
+        self.problem.check_inputs(values)
 
     def new_experiment(
         self,

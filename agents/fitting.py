@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from athanor.instruments.laboratory import Laboratory
     from athanor.instruments.profile import Profile
     from athanor.memory.records import Value
+    from athanor.planners.problem import Problem
 
 
 def resolve(spec: Spec) -> tuple[Laboratory, Profile]:
@@ -152,7 +153,7 @@ def disagreements(spec: Spec, profile: Profile, text: str = "", document: Any = 
     for index, c in enumerate(spec.constraints):
         if c.outcome is not None and c.outcome not in outcomes:
             add(("constraints", index), f"{profile.name} does not measure {c.outcome}", f"use one of: {known}")
-        for name in c.sum or {}:
+        for name in c.named():
             if name not in spec.parameters:
                 add(("constraints", index), f"{name} is not a parameter", "use one of: " + ", ".join(spec.parameters))
     for name in spec.stop.target:
@@ -161,14 +162,36 @@ def disagreements(spec: Spec, profile: Profile, text: str = "", document: Any = 
     if spec.laboratory.options and not profile.simulated:
         add(("laboratory", "options"), "only a simulated laboratory has options", "remove them")
     try:
-        spec.problem()
+        problem = spec.problem()
     except ValidationError as error:
         for item in error.errors():
-            where = str(item["loc"][0]) if item["loc"] else "parameters"
-            add((where,), item["msg"].removeprefix("Value error, "), "")
+            path, message = _place(spec, item["loc"], item["msg"].removeprefix("Value error, "))
+            add(path, message, "")
     except ValueError as error:
         add(("parameters",), str(error), "")
+    else:
+        if not problems and problem.input_constraints and (said := _is_empty(problem)):
+            add(("constraints",), said, "")
     return problems
+
+
+def _place(spec: Spec, found: Sequence[int | str], message: str) -> tuple[tuple[int | str, ...], str]:
+    """Where in the file a mistake is that the whole problem was needed to find: at the constraint it begins with."""
+    for index, c in enumerate(spec.constraints):
+        if not found and c.is_input and message.startswith(said := f"{c.constraint()}: "):
+            return ("constraints", index), message.removeprefix(said)
+    return (str(found[0]) if found else "parameters",), message
+
+
+def _is_empty(problem: Problem) -> str | None:
+    """Say that no point keeps every constraint on the parameters, None where one was found."""
+    from athanor.planners.space import InfeasibleSpace, Space
+
+    try:
+        Space(problem).sample(1, 0)
+    except InfeasibleSpace as error:
+        return str(error)
+    return None
 
 
 def check_limits(profile: Profile, values: Mapping[str, Value]) -> None:

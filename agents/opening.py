@@ -113,22 +113,27 @@ def instrument_place(campaign: Campaign, ledger: Ledger) -> places.InstrumentPla
 
 
 def check_instrument(ledger: Ledger, campaign_id: str, values: Mapping[str, Value]) -> None:
-    """Check a point against the limits of the campaign's instrument, as the worker will.
+    """Check a point against the limits of the campaign's instrument, as the worker will, and what the problem excludes.
 
     Raises:
         LimitViolation: the instrument cannot go there; names the axis, the value and the remedy.
+        ConstraintViolated: an input constraint of the problem forbids it, to people too.
     """
-    _, profile = resolve(Spec.model_validate(ledger.campaign(campaign_id).spec))
+    spec = Spec.model_validate(ledger.campaign(campaign_id).spec)
+    _, profile = resolve(spec)
     check_limits(profile, values)
+    spec.problem().check_inputs(values)
 
 
 def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Value], by: str) -> Experiment:
     """Put up an operator's own point for decision.
 
-    The instrument's limits hold as for anyone; the problem's narrower ranges do not bind a person.
+    The instrument's limits hold as for anyone, and so do the problem's input constraints (what is excluded, how many
+    are non-zero, nonlinear ones); its narrower ranges and its sums do not bind a person.
 
     Raises:
-        LimitViolation, InvalidPoint: the instrument cannot go there, or a parameter is missing or unknown.
+        LimitViolation, InvalidPoint: the instrument cannot go there, a parameter is missing or unknown, or an input
+            constraint forbids the point.
     """
     campaign = ledger.campaign(campaign_id)
     spec = Spec.model_validate(campaign.spec)
@@ -140,6 +145,7 @@ def propose_experiment(ledger: Ledger, campaign_id: str, values: Mapping[str, Va
 
         raise InvalidPoint(missing[0], None, "has no value", "give every parameter a value")
     check_limits(profile, values)
+    problem.check_inputs(values)
     for _ in range(RETRIES):
         experiment = propose(
             ledger,

@@ -9,20 +9,12 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from athanor.agents.constraint_spec import ConstraintSpec
 from athanor.agents.reference_spec import ReferenceSpec, check_reference
 from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
 from athanor.planners.design_options import DESIGNS, DesignImpossible, DesignOptions
-from athanor.planners.problem import (
-    Categorical,
-    Continuous,
-    Integer,
-    LinearConstraint,
-    Objective,
-    Ordinal,
-    OutcomeConstraint,
-    Problem,
-)
+from athanor.planners.problem import Categorical, Continuous, Integer, Objective, Ordinal, Problem
 
 _DURATION = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(s|min|h|d)\s*$")
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -122,28 +114,6 @@ class ObjectiveSpec(_Strict):
     def _goal(self) -> ObjectiveSpec:
         if (self.goal is None) == (self.target is None):
             raise ValueError("give goal: maximize or minimize, or a target value")
-        return self
-
-
-class ConstraintSpec(_Strict):
-    """A bound on a measured outcome, or on a weighted sum of knobs."""
-
-    outcome: str | None = None
-    sum: dict[str, Number] | None = None
-    lower: Number | None = None
-    upper: Number | None = None
-    equals: Number | None = None
-    probability: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    unit: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> ConstraintSpec:
-        if (self.outcome is None) == (self.sum is None):
-            raise ValueError("name one outcome, or give a weighted sum of parameters")
-        if self.lower is None and self.upper is None and self.equals is None:
-            raise ValueError("give lower, upper or equals")
-        if self.outcome is not None and self.equals is not None:
-            raise ValueError("an outcome can be bounded, not fixed; make it an objective with a target instead")
         return self
 
 
@@ -351,12 +321,7 @@ class Spec(_Strict):
             Objective(name, goal=o.goal, target=o.target, unit=o.unit, reference=o.reference)
             for name, o in self.objectives.items()
         ]
-        constraints: list[LinearConstraint | OutcomeConstraint] = [
-            OutcomeConstraint(c.outcome, lower=c.lower, upper=c.upper, probability=c.probability, unit=c.unit)
-            if c.outcome is not None
-            else LinearConstraint(dict(c.sum or {}), lower=c.lower, upper=c.upper, equals=c.equals)
-            for c in self.constraints
-        ]
+        constraints = [c.constraint() for c in self.constraints]
         return Problem(parameters=parameters, objectives=objectives, constraints=constraints)
 
 

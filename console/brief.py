@@ -418,6 +418,7 @@ def check_edit(ledger: Ledger, experiment: Experiment, revision: str, values: Ma
     from athanor.agents.spec import Spec
     from athanor.governance.gate import GateError, typed
     from athanor.instruments.latch import Latch
+    from athanor.planners.problem import ConstraintViolated
 
     campaign = ledger.campaign(experiment.campaign_id)
     spec = Spec.model_validate(campaign.spec)
@@ -445,6 +446,11 @@ def check_edit(ledger: Ledger, experiment: Experiment, revision: str, values: Ma
     ]
     faults += [(setting.name, setting.fault) for setting in settings if setting.fault is not None]
     changed = [name for name, value in point.items() if value != experiment.values.get(name)]
+    if not faults:
+        try:
+            spec.problem().check_inputs(point)
+        except ConstraintViolated as error:
+            faults.append(("", str(error)))
     if not changed and not faults:
         faults.append(("", "these are its values already"))
     return EditCheck(faults=faults, settings=settings, changed=changed)

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from athanor.planners.advice import Advice
 from athanor.planners.design_options import DesignImpossible, DesignOptions
+from athanor.planners.input_constraints import Condition
 from athanor.planners.problem import (
+    Cardinality,
     Categorical,
+    ConstraintViolated,
     Continuous,
+    Exclusion,
     Integer,
     InvalidPoint,
     LinearConstraint,
+    NonlinearConstraint,
     Objective,
     Ordinal,
     OutcomeConstraint,
@@ -42,15 +47,20 @@ __all__ = [
     "BayesianPlanner",
     "Best",
     "Candidate",
+    "Cardinality",
     "Categorical",
+    "Condition",
+    "ConstraintViolated",
     "Continuous",
     "DesignImpossible",
     "DesignOptions",
     "DesignPlanner",
+    "Exclusion",
     "Integer",
     "InvalidPoint",
     "LinearConstraint",
     "Measured",
+    "NonlinearConstraint",
     "Objective",
     "Observation",
     "Ordinal",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from athanor.planners.advice import EPSILON, Advice
 from athanor.planners.hyperparameters import Matrix
+from athanor.planners.input_space import ROUNDING
 from athanor.planners.pareto import non_dominated
 from athanor.planners.problem import Categorical
 from athanor.planners.process import Conditional
@@ -192,6 +193,7 @@ class Draws:
         for limit in limits:
             at = conditionals[limit.outcome].draws
             feasible &= (at >= limit.low) & (at <= limit.high)
+        feasible &= torch.as_tensor(_allowed(surrogate, base.numpy()))
         return cls(surrogate, limits, conditionals, normals[:, :, p], feasible)
 
     def improvement(self) -> Term:
@@ -333,7 +335,14 @@ def _limits(surrogate: Surrogate) -> tuple[list[Limit], Matrix]:
         limit = Limit(i, low + margin, high - margin)
         feasibility *= ndtr((limit.high - mean[:, i]) / sd[:, i]) - ndtr((limit.low - mean[:, i]) / sd[:, i])
         limits.append(limit)
-    return limits, feasibility
+    return limits, feasibility * _allowed(surrogate, surrogate.rows)
+
+
+def _allowed(surrogate: Surrogate, rows: Matrix) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which known rows keep the input constraints (all where none does): only these are to be improved on."""
+    inputs = surrogate.space.inputs
+    kept = np.ones(len(rows), dtype=bool) if inputs is None else inputs.is_feasible(rows, ROUNDING)
+    return kept if kept.any() else ~kept
 
 
 def _log_feasibility(surrogate: Surrogate, limits: Sequence[Limit], x: Tensor) -> Tensor:

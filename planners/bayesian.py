@@ -218,7 +218,8 @@ class BayesianPlanner(AskTell):
     def _best_from(self, surrogate: Surrogate) -> list[Best]:
         scores = surrogate.scores(surrogate.rows)
         log_probability = surrogate.log_feasibility(surrogate.rows).sum(axis=1)
-        feasible = np.flatnonzero(surrogate.is_feasible(surrogate.rows))
+        allowed = np.array([self._problem.keeps_inputs(o.values) for o in surrogate.observations])
+        feasible = np.flatnonzero(surrogate.is_feasible(surrogate.rows) & allowed)
         if len(feasible) == 0:
             chosen = [int(np.argmax(log_probability))]
         elif scores.shape[1] == 1:

@@ -109,11 +109,17 @@ class DesignOptions(Record):
         return wanted if isinstance(parameter, Continuous) else min(wanted, len(parameter.levels))
 
     def check(self, problem: Problem) -> int:
-        """Return the number of runs, those that a linear constraint may rule out included.
+        """Return the number of runs, those that a constraint on parameters may rule out included.
 
         Raises:
-            DesignImpossible: too many runs, too few, or parameters that the design cannot vary; names the remedy.
+            DesignImpossible: too many runs, too few, or parameters that the design cannot vary or that are constrained
+                in a way that it does not know; names the remedy.
         """
+        if self.needs_runs and problem.input_constraints:
+            raise DesignImpossible(
+                f"{self.design} does not keep {'; '.join(map(str, problem.input_constraints))}: use a factorial, which "
+                "leaves out points that break it, or sobol or bayesian, whose points keep it"
+            )
         if self.centre_points and all(isinstance(p, Categorical) for p in problem.parameters):
             raise DesignImpossible("centre points need a number to be in the middle of; leave centre_points out")
         if self.design == "full-factorial":

@@ -283,7 +283,7 @@ def _within(
     notes: list[str],
     options: DesignOptions,
 ) -> Runs:
-    """Return the runs of a factorial: its cells and centre points, without those that break a linear constraint."""
+    """Return the runs of a factorial: its cells and centre points, without those that break a constraint."""
     labelled = chain(
         ((cell, _cell(problem, cell, levels)) for cell in cells), _centre_points(problem, options.centre_points or 0)
     )
@@ -292,7 +292,8 @@ def _within(
     for values, label in labelled:
         total += 1
         point = dict(zip(problem.names, values, strict=True))
-        missed = [str(c) for c in problem.linear_constraints if not c.is_satisfied(point)]
+        constraints = (*problem.linear_constraints, *problem.input_constraints)
+        missed = [str(c) for c in constraints if not c.is_satisfied(point)]
         broken.update(missed)
         if missed:
             left_out += 1
@@ -300,8 +301,10 @@ def _within(
             points.append(problem.validate_point(point))
             labels.append(label)
     instead = (
-        "use d-optimal, which chooses its points within linear constraints, or leave out a parameter that the others "
-        "determine"
+        "use sobol or bayesian, whose points meet every constraint, or ask for other levels"
+        if problem.input_constraints
+        else "use d-optimal, which chooses its points within linear constraints, or leave out a parameter that the "
+        "others determine"
     )
     if left_out == total:
         raise DesignImpossible(f"no point of the {title} meets {'; '.join(broken)}: {instead}")

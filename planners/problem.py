@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from athanor.planners.input_constraints import (
+    Cardinality,
+    ConstraintViolated,
+    Exclusion,
+    InputConstraint,
+    NonlinearConstraint,
+    check_input,
+)
 from athanor.planners.parameters import (
     Categorical,
     Continuous,
@@ -30,14 +38,19 @@ from athanor.planners.parameters import (
 )
 
 __all__ = [
+    "Cardinality",
     "Categorical",
     "Constraint",
+    "ConstraintViolated",
     "Continuous",
+    "Exclusion",
+    "InputConstraint",
     "Integer",
     "InvalidPoint",
     "Level",
     "LinearConstraint",
     "Name",
+    "NonlinearConstraint",
     "Number",
     "Objective",
     "Ordinal",
@@ -195,7 +208,9 @@ class OutcomeConstraint(Record):
         return (self.lower is None or outcome >= self.lower) and (self.upper is None or outcome <= self.upper)
 
 
-Constraint = Annotated[LinearConstraint | OutcomeConstraint, Field(discriminator="kind")]
+Constraint = Annotated[
+    LinearConstraint | OutcomeConstraint | Exclusion | Cardinality | NonlinearConstraint, Field(discriminator="kind")
+]
 
 
 class Problem(Record):
@@ -212,7 +227,7 @@ class Problem(Record):
             self,
             parameters: Sequence[Continuous | Integer | Ordinal | Categorical],
             objectives: Sequence[Objective],
-            constraints: Sequence[LinearConstraint | OutcomeConstraint] = (),
+            constraints: Sequence[LinearConstraint | OutcomeConstraint | InputConstraint] = (),
         ) -> None: ...
 
     @model_validator(mode="after")
@@ -226,6 +241,8 @@ class Problem(Record):
             raise ValueError(f"{both[0]} is both a parameter and an outcome: rename one of them")
         for constraint in self.linear_constraints:
             self._check_linear(constraint)
+        for other in self.input_constraints:
+            check_input(other, self.parameters)
         return self
 
     def _check_linear(self, constraint: LinearConstraint) -> None:
@@ -250,8 +267,13 @@ class Problem(Record):
 
     @property
     def linear_constraints(self) -> tuple[LinearConstraint, ...]:
-        """The constraints on parameters."""
+        """The constraints on sums of parameters."""
         return tuple(c for c in self.constraints if isinstance(c, LinearConstraint))
+
+    @property
+    def input_constraints(self) -> tuple[InputConstraint, ...]:
+        """The constraints on parameters that are no sums: what is excluded, how many are non-zero, nonlinear ones."""
+        return tuple(c for c in self.constraints if isinstance(c, Exclusion | Cardinality | NonlinearConstraint))
 
     @property
     def outcome_constraints(self) -> tuple[OutcomeConstraint, ...]:
@@ -294,7 +316,8 @@ class Problem(Record):
 
         Raises:
             InvalidPoint: for a missing or unknown parameter, a value of the wrong type, not finite, out of bounds or
-                not listed, and (unless `linear` is False) for a violated linear constraint.
+                not listed, and (unless `linear` is False) for a violated constraint on parameters, linear or other
+                (`ConstraintViolated`).
         """
         if not isinstance(values, Mapping):
             raise InvalidPoint("values", values, "is not a mapping", "Give one value per parameter by name")
@@ -316,7 +339,22 @@ class Problem(Record):
                         f"violates {constraint}",
                         "Change the values to meet it",
                     )
+            self.check_inputs(point)
         return point
+
+    def keeps_inputs(self, values: Mapping[str, Value]) -> bool:
+        """Whether a point keeps every input constraint."""
+        return all(constraint.is_satisfied(values) for constraint in self.input_constraints)
+
+    def check_inputs(self, values: Mapping[str, Value]) -> None:
+        """Check the constraints that bind people as well as planners; values may lie outside the parameters' ranges.
+
+        Raises:
+            ConstraintViolated: naming the constraint, the values and the remedy.
+        """
+        for constraint in self.input_constraints:
+            if not constraint.is_satisfied(values):
+                raise ConstraintViolated(constraint, values)
 
     def to_unit(self, values: Mapping[str, Value]) -> list[float]:
         """Map a point to the unit cube, one number per parameter in the problem's order."""

@@ -1,13 +1,15 @@
 """Finding the point with the largest acquisition value, in any mix of continuous and discrete parameters.
 
-Raw points are scored, the best and most different ones are climbed (batched L-BFGS-B, or SLSQP under linear
-constraints); with discrete parameters the climb alternates with moves to neighbouring levels.
+Raw points are scored, the best and most different ones are climbed (batched L-BFGS-B, or SLSQP under constraints on
+parameters); with discrete parameters the climb alternates with moves to neighbouring levels, and where only some of the
+amounts may be non-zero with moves to others. A climb stays in its start's branch (`athanor.planners.input_space`).
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,13 @@ from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from athanor.planners.hyperparameters import Matrix
+from athanor.planners.input_space import Curve
 from athanor.planners.problem import Categorical
 from athanor.planners.space import Space
 
 RESTARTS = 8
 RESTARTS_CONSTRAINED = 4
-"""Starts under linear constraints, where each is climbed by itself."""
+"""Starts under constraints on parameters, where each is climbed by itself."""
 RAW = 256
 NEAR = 64
 """Raw points drawn around the points that are good already."""
@@ -31,6 +34,8 @@ MAXITER = 60
 FTOL = 1e-7
 ROUNDS = 4
 APART = 0.05
+STEEP = 1e6
+"""Slope of a nonlinear constraint where it has none that is finite."""
 CHUNK = 128
 
 Acquisition = Callable[[Tensor], Tensor]
@@ -42,6 +47,8 @@ def maximize(acquisition: Acquisition, space: Space, seeds: Matrix, seed: int) -
     `seeds` (s, d) are good points known already; at least one start is at one of them. `acquisition` takes
     (b, 1, d) and returns (b,).
     """
+    if space.inputs is not None:
+        seeds = _feasible(space, space.project(seeds))  # what was measured may lie anywhere
     rows = _raw(space, seeds, seed)
     values = evaluate(acquisition, rows)
     starts = _starts(rows, values, len(seeds), RESTARTS_CONSTRAINED if space.is_constrained else RESTARTS)
@@ -53,7 +60,7 @@ def maximize(acquisition: Acquisition, space: Space, seeds: Matrix, seed: int) -
         starts, values = _climb(acquisition, space, starts)
     else:
         values = evaluate(acquisition, starts)
-    if space.levels:
+    if space.levels or (space.inputs is not None and space.inputs.has_moves):
         for _ in range(ROUNDS):
             moved, gained = _step(acquisition, space, starts, values)
             if not gained.any():
@@ -123,15 +130,30 @@ def _climb(acquisition: Acquisition, space: Space, starts: Matrix, relax: bool =
         return _keep_better(acquisition, starts, found.squeeze(-2).detach().numpy(), values.numpy())
     rows = []
     for start in x:
+        held_ = columns
+        if space.inputs is not None:
+            low, high = (torch.as_tensor(bound[0]) for bound in space.inputs.bounds(start.numpy()))
+            start, bounds = start.clamp(low, high), (low, high)
+            held_ = sorted({*columns, *torch.nonzero(low >= high).flatten().tolist()})
+            if len(held_) == space.width:  # nothing to climb in this branch
+                rows.append(start.reshape(-1).numpy())
+                continue
+        constraints = {
+            "inequality_constraints": _torch(space.inequalities, held_),
+            "equality_constraints": _torch(space.equalities, held_),
+            "nonlinear_inequality_constraints": _curves(space, held_),
+        }
+        options: dict[str, Any] = {"maxiter": MAXITER, "ftol": FTOL}
+        if not any(constraints.values()):
+            options["factr"] = None  # it is L-BFGS-B then
         found, _ = _quietly(
             start.unsqueeze(0),
             acquisition,
             bounds[0],
             bounds[1],
-            inequality_constraints=_torch(space.inequalities, columns),
-            equality_constraints=_torch(space.equalities, columns),
-            options={"maxiter": MAXITER, "ftol": FTOL},
-            fixed_features={c: float(start[0, c]) for c in columns} or None,
+            options=options,
+            fixed_features={c: float(start[0, c]) for c in held_} or None,
+            **constraints,
         )
         rows.append(found.reshape(-1).detach().numpy())
     if relax:
@@ -173,6 +195,30 @@ def _torch(
     return found or None
 
 
+def _curves(space: Space, held: Sequence[int]) -> list[tuple[Callable[[Tensor], Tensor], bool]] | None:
+    """Return a function of a row (d,), at least 0 where it is feasible, for each bound that free columns matter to."""
+    found: list[tuple[Callable[[Tensor], Tensor], bool]] = [
+        (partial(_room, curve, which), True)
+        for curve in (space.inputs.curves if space.inputs is not None else ())
+        if not {column for column, *_ in curve.places.values()} <= set(held)
+        for which in range((curve.lower is not None) + (curve.upper is not None))
+    ]
+    return found or None
+
+
+def _room(curve: Curve, which: int, row: Tensor) -> Tensor:
+    """Return how far inside a bound a row is, -1 and flat where that is not known: the climb then turns back."""
+    with torch.enable_grad():
+        at = row.detach().requires_grad_()
+        sides, valid = curve.room(at, torch)
+        [slope] = torch.autograd.grad(sides[which], at)
+    if not bool(valid):
+        return row.sum() * 0.0 - 1.0
+    # A slope may be infinite on the edge of where the expression is defined.
+    slope = torch.nan_to_num(slope, nan=0.0, posinf=STEEP, neginf=-STEEP)
+    return sides[which].detach() + (slope * (row - row.detach())).sum()
+
+
 def _step(
     acquisition: Acquisition, space: Space, rows: Matrix, values: Matrix
 ) -> tuple[Matrix, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
@@ -191,6 +237,11 @@ def _step(
                 near[space.slices[i]] = levels[j]
                 neighbours.append(near)
                 owners.append(k)
+        for near in space.inputs.neighbours(row) if space.inputs is not None else ():
+            neighbours.append(near)
+            owners.append(k)
+    if not neighbours:
+        return rows, np.zeros(len(rows), dtype=bool)
     moved = space.project(np.stack(neighbours))
     gains = evaluate(acquisition, moved)
     gains[~space.is_feasible(moved)] = -np.inf

@@ -14,7 +14,7 @@ BLOCK = 64
 
 
 class SobolPlanner(AskTell):
-    """Suggests the points of a scrambled Sobol sequence (within linear constraints: a spread-out feasible design)."""
+    """Suggests the points of a scrambled Sobol sequence (within constraints: a spread-out feasible design)."""
 
     kind: ClassVar[str] = "sobol"
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from athanor.planners.input_space import Inputs
 from athanor.planners.problem import Categorical, Continuous, LinearConstraint, Problem, Value
 
 Matrix = NDArray[np.float64]
@@ -23,12 +25,28 @@ PROJECTIONS = 400
 """Rounds of Dykstra's projection: enough for a few constraints in ten dimensions."""
 
 
+MOST_TRIED = 1 << 15
+"""Points looked at for some that keep the input constraints, before there are said to be none."""
+
+MOST_MOVED = 1 << 11
+"""Of these so many are moved to where they keep them, in each of a few rounds."""
+
+ENOUGH = 16
+"""Points that keep the input constraints from which others can be made."""
+
+GROWN = 12
+"""Rounds in which points that keep the input constraints are combined to new ones."""
+
+
 class InfeasibleSpace(ValueError):
-    """No point meets all linear constraints: names them."""
+    """No point meets all constraints on parameters: names them."""
 
 
 class Space:
-    """Encodes points of a problem as rows in 0..1, decodes rows, and knows levels and linear constraints."""
+    """Encodes points of a problem as rows in 0..1, decodes rows, and knows levels and constraints on parameters.
+
+    `inputs` are the constraints beyond sums, None where there are none.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -59,6 +77,8 @@ class Space:
         self.equalities: list[tuple[Matrix, float]] = []
         for constraint in problem.linear_constraints:
             self._add_linear(constraint)
+        starts = [s.start for s in self.slices]
+        self.inputs = Inputs(problem, starts, self.levels, self.width) if problem.input_constraints else None
 
     def _add_linear(self, constraint: LinearConstraint) -> None:
         row = np.zeros(self.width)
@@ -80,6 +100,11 @@ class Space:
 
     @property
     def is_constrained(self) -> bool:
+        """Whether there are constraints on parameters."""
+        return self.is_linearly_constrained or self.inputs is not None
+
+    @property
+    def is_linearly_constrained(self) -> bool:
         """Whether there are linear constraints."""
         return bool(self.inequalities or self.equalities)
 
@@ -104,10 +129,16 @@ class Space:
         """Return the point a row of d numbers stands for.
 
         A continuous value is rounded to about 1e-5 of its range (finer settings mean nothing in a laboratory), except
-        where a linear constraint needs it as it is.
+        where a constraint on parameters needs it as it is.
         """
-        values: dict[str, Value] = {}
         tied = {name for c in self.problem.linear_constraints for name in c.coefficients}
+        values = self._decoded(row, tied)
+        if self.problem.keeps_inputs(values):
+            return values
+        return self._decoded(row, tied.union(*(c.names for c in self.problem.input_constraints)))
+
+    def _decoded(self, row: Matrix, tied: AbstractSet[str]) -> dict[str, Value]:
+        values: dict[str, Value] = {}
         for i, (parameter, columns) in enumerate(zip(self.problem.parameters, self.slices, strict=True)):
             if isinstance(parameter, Continuous):
                 number = parameter.from_unit(float(np.clip(row[columns.start], 0.0, 1.0)))
@@ -144,6 +175,11 @@ class Space:
         return cube
 
     def is_feasible(self, rows: Matrix) -> NDArray[np.bool_]:
+        """Return for each row whether it meets the constraints on parameters."""
+        feasible = self._is_flat(rows)
+        return feasible if self.inputs is None else feasible & self.inputs.is_feasible(rows)
+
+    def _is_flat(self, rows: Matrix) -> NDArray[np.bool_]:
         """Return for each row whether it meets the linear constraints."""
         feasible = np.ones(len(rows), dtype=bool)
         for a, b in self.inequalities:
@@ -153,13 +189,27 @@ class Space:
         return feasible
 
     def project(self, rows: Matrix) -> Matrix:
-        """Move the continuous columns to the nearest point that meets box and linear constraints, the rest held.
+        """Move the continuous columns to the nearest point that meets box and constraints, the rest held.
 
-        Dykstra's alternating projections; a row whose discrete values admit no such point comes back infeasible.
+        Of input constraints a near one, where numbers that have to be zero become so. A row whose discrete values admit
+        no such point comes back infeasible.
         """
         rows = self.snap(rows)
-        free = self.continuous_columns
-        if not self.is_constrained or not free:
+        if self.inputs is not None:
+            return self.inputs.project(rows, self._flatten, self._is_flat)
+        return self._flatten(rows)
+
+    def _flatten(self, rows: Matrix, least: Matrix | None = None, most: Matrix | None = None) -> Matrix:
+        """Return the nearest rows within bounds (n, d) that meet the linear constraints, discrete columns held.
+
+        Dykstra's alternating projections. Without bounds, within 0..1.
+        """
+        rows, free = rows.copy(), self.continuous_columns
+        low: Matrix | float = 0.0 if least is None else least[:, free]
+        high: Matrix | float = 1.0 if most is None else most[:, free]
+        if not self.is_linearly_constrained or not free:
+            if least is not None:
+                rows[:, free] = np.clip(rows[:, free], low, high)
             return rows
         held = rows.copy()
         held[:, free] = 0.0
@@ -177,7 +227,7 @@ class Space:
                 x = y + np.outer(gap / float(a[free] @ a[free]), a[free])
                 corrections[k] = y - x
             y = x + corrections[-1]
-            x = np.clip(y, 0.0, 1.0)
+            x = np.clip(y, low, high)
             corrections[-1] = y - x
             if float(np.abs(x - before).max(initial=0.0)) < 1e-12:
                 break
@@ -190,6 +240,8 @@ class Space:
         Raises:
             InfeasibleSpace: if no feasible row was found.
         """
+        if self.inputs is not None:
+            return self._sample_inputs(self.inputs, n, seed)
         cube = sobol(len(self.slices), n if not self.is_constrained else 8 * n, seed)
         rows = self.from_cube(cube)
         if self.is_constrained:
@@ -216,6 +268,53 @@ class Space:
             inside = np.concatenate([inside, *mixed])
             inside = inside[self.is_feasible(inside)]
         return np.concatenate([inside, projected[: max(1, len(inside) // 4)]])
+
+    def _sample_inputs(self, inputs: Inputs, n: int, seed: int) -> Matrix:
+        """As `sample`: points that keep everything as they are, points moved to where they do, and mixtures of both."""
+        rng = np.random.default_rng([seed, n, len(self.slices)])
+        found, moved = np.empty((0, self.width)), np.empty((0, self.width))
+        tried, wanted = 0, min(max(8 * n, 512), MOST_TRIED)
+        while len(found) + len(moved) < ENOUGH and tried < MOST_TRIED:
+            cube = sobol(len(self.slices), wanted, seed)[tried:]
+            tried, wanted = wanted, min(4 * wanted, MOST_TRIED)
+            inside = inputs.inside(cube, rng)
+            found = np.concatenate([found, inside[self._is_flat(inside)]])
+            # Also where there are plenty inside: what is left of a category may be a single point, or an edge.
+            outside = inputs.rows(cube)
+            projected = self.project(outside[~self.is_feasible(outside)][:MOST_MOVED])
+            moved = np.concatenate([moved, projected[self.is_feasible(projected)]])
+        if not len(found) + len(moved):
+            text = "; ".join(str(c) for c in (*self.problem.linear_constraints, *self.problem.input_constraints))
+            raise InfeasibleSpace(
+                f"of {tried} points tried within the bounds none could be made to meet all of: {text}. "
+                "Widen the bounds or a constraint."
+            )
+        mixed = self._mixtures(inputs, np.concatenate([found, moved]), n - len(found), rng)
+        inside = np.concatenate([found, mixed])
+        return self._spread(np.concatenate([inside, moved[: max(n - len(inside), len(inside) // 4, 1)]]), n)
+
+    def _mixtures(self, inputs: Inputs, rows: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+        """Return up to `count` feasible rows, each a row moved along the line through two of the same discrete values.
+
+        Sums stay what they are in this way, and zeros zeros; what a nonlinear constraint forbids is left out.
+        """
+        made: list[Matrix] = []
+        for _ in range(GROWN):
+            if sum(map(len, made)) >= count or len(rows) < 2:
+                break
+            _, which = np.unique(inputs.keys(rows), axis=0, return_inverse=True)
+            order = np.argsort(which, kind="stable")
+            sizes = np.bincount(which)
+            first = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+            one, other = (
+                rows[order[first[which] + (rng.random(len(rows)) * sizes[which]).astype(int)]] for _ in range(2)
+            )
+            new = rows + rng.random((len(rows), 1)) * (one - other)
+            new[:, self.discrete_columns] = rows[:, self.discrete_columns]
+            new = new[((new >= 0.0) & (new <= 1.0)).all(axis=1) & self.is_feasible(new) & (one != other).any(axis=1)]
+            made.append(new[: 4 * count])
+            rows = np.concatenate([rows, made[-1]])
+        return np.concatenate([np.empty((0, self.width)), *made])
 
     @staticmethod
     def _spread(rows: Matrix, n: int) -> Matrix:

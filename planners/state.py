@@ -60,6 +60,7 @@ class AskTell:
         for k in range(first, first + n):
             self._issued.pop(self.candidate_id(k), None)
             candidate = self._choose(k)
+            self._problem.check_inputs(candidate.values)  # whatever chose it: what is forbidden is not suggested
             self._issued[candidate.id] = dict(candidate.values)
             self._last = max(self._last, k)
             candidates.append(candidate)
@@ -133,6 +134,7 @@ class AskTell:
             o
             for o in complete
             if self._problem.is_feasible({name: outcome.mean for name, outcome in o.outcomes.items()})
+            and self._problem.keeps_inputs(o.values)
         ]
         chosen = pareto(self._problem, feasible or complete)
         return [

@@ -30,7 +30,7 @@ def situation_text(situation: Situation, problem: Problem, limit: int, schema: d
         "propose_at_most": limit,
         "parameters": [parameter.model_dump(mode="json") for parameter in problem.parameters],
         "objectives": [item.model_dump(mode="json", exclude_none=True) for item in problem.objectives],
-        "constraints": [str(item) for item in problem.linear_constraints]
+        "constraints": [str(item) for item in (*problem.linear_constraints, *problem.input_constraints)]
         + [item.model_dump(mode="json", exclude_none=True) for item in problem.outcome_constraints],
         "base_point": situation.base_point,
         "noise_of_one_run": situation.noise,

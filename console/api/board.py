@@ -239,6 +239,8 @@ def _constraint(item: Any) -> str:
         unit = f" {wording.pretty_unit(item.unit)}" if item.unit else ""
         shown = " and ".join(bound for bound in bounds if bound)
         return f"{item.name} {shown}{unit}, with probability {wording.number(item.probability, 3)}"
+    if item.kind != "linear":
+        return str(item)
     terms = " + ".join(f"{wording.number(factor)}·{name}" for name, factor in item.coefficients.items())
     if item.equals is not None:
         return f"{terms} = {wording.number(item.equals)}"

@@ -44,6 +44,7 @@ def from_profile(path: Path, target: Path) -> str:
         "# constraints:                               # bounds on outcomes, or on sums of knobs",
         "#   - {outcome: purity, lower: 0.99, probability: 0.95}",
         "#   - {sum: {a: 1, b: 1}, equals: 1.0}",
+        "#   - {excluded: {solvent: DMF, temperature: {above: 120}}}",
         "",
         "budget: {experiments: 30}                    # may also have wall_time: 8 h, model_tokens, model_cost",
         "replicates: 1                                # measurements per experiment",

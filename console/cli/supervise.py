@@ -110,7 +110,8 @@ def propose(
 ) -> None:
     """Put up an experiment of your own.
 
-    Every parameter needs a value. The instrument's limits hold as ever; the campaign's narrower ranges do not bind you.
+    Every parameter needs a value. The instrument's limits hold as ever, and so does what the campaign excludes; its
+    narrower ranges do not bind you.
     """
     opened = context.open_ledger(ledger)
     campaign = context.find_campaign(opened, campaign_id)

@@ -169,7 +169,7 @@ def summarise(spec: Spec, profile: Profile) -> list[tuple[str, str]]:
         f"{o.name} → {wording.number(o.target)}" if o.target is not None else f"{o.goal} {o.name}"
         for o in problem.objectives
     ]
-    bounds = [str(c) for c in problem.linear_constraints]
+    bounds = [str(c) for c in (*problem.linear_constraints, *problem.input_constraints)]
     for c in problem.outcome_constraints:
         low = f"{wording.number(c.lower)} ≤ " if c.lower is not None else ""
         high = f" ≤ {wording.number(c.upper)}" if c.upper is not None else ""
@@ -211,7 +211,8 @@ def _design(spec: Spec) -> str:
     assert design is not None
     runs, left = design.check(spec.problem()), spec.left_to_planner()
     said = f"{design}: {wording.count(runs, 'run')}"
-    if spec.problem().linear_constraints and not design.needs_runs:
+    problem = spec.problem()
+    if (problem.linear_constraints or problem.input_constraints) and not design.needs_runs:
         said += " at most, without those that break a bound"
     elif runs > left:
         said += f"; the budget leaves {left} for it, so that it may not be completed"

@@ -86,6 +86,7 @@ class Commands:
         Raises:
             Refused: Stop All is latched, or it was to be approved where the campaign asks for somebody else.
             LimitViolation: the instrument may not go there.
+            ConstraintViolated: an input constraint of the campaign's problem forbids it.
             GateError, StaleRevision: what the gate raises.
         """
         from athanor.agents.campaign import check_instrument

@@ -289,7 +289,7 @@ def problem_section(data: ReportData) -> Markup:
                 "bound",
             ]
         )
-    rows += [[MISSING, str(linear), MISSING, "bound"] for linear in problem.linear_constraints]
+    rows += [[MISSING, str(c), MISSING, "bound"] for c in (*problem.linear_constraints, *problem.input_constraints)]
     table = data_table(["name", "range or goal", "unit", "role"], rows, [False] * 4)
     approval = {
         "approve_each": "a person approved each experiment",

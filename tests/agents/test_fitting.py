@@ -106,3 +106,28 @@ def test_a_constraint_that_cannot_be_met_is_explained() -> None:
     text += "constraints: [{sum: {equivalents: 1, concentration: 1}, lower: 50}]\n"
     with pytest.raises(SpecError, match=r"the sum only reaches 1\.1\.\.5\.5"):
         fit(parse(text), "mine.yaml", text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "line", "words"),
+    [
+        ("{excluded: {heat: {above: 60}}}", 12, "heat is not a parameter"),
+        ("{expression: heat ** 2, upper: 60}", 12, "heat is not a parameter"),
+        ("{excluded: {temperature: {above: 300}}}", 12, "temperature > 300 is never so within 30..100"),
+        ("{excluded: {stages: 7}}", 12, "not one of the listed values"),
+        ("{nonzero: [temperature, stages], at_most: 1}", 12, "temperature begins at 30 and is never zero"),
+        ("{expression: sqrt(temperature), lower: 20}", 9, "points tried.*20 ≤ sqrt\\(temperature\\)"),
+    ],
+)
+def test_a_constraint_on_knobs_that_does_not_fit_is_told_where_it_stands(
+    profile: Profile, entry: str, line: int, words: str
+) -> None:
+    text = SPEC.replace("budget:", f"  - {{sum: {{temperature: 1}}, upper: 99}}\n  - {entry}\nbudget:")
+    with pytest.raises(SpecError, match=words) as caught:
+        check(parse(text), profile, "c.yaml", text)
+    assert line in {p.line for p in caught.value.problems}, caught.value
+
+
+def test_a_campaign_with_constraints_on_knobs_fits(profile: Profile) -> None:
+    entry = "{excluded: {stages: 3, temperature: {above: 60}}}\n  - {expression: temperature * stages, upper: 250}"
+    check(parse(SPEC.replace("budget:", f"  - {entry}\nbudget:")), profile)

@@ -12,7 +12,7 @@ from athanor.agents.spec import Spec, SpecError, load
 from athanor.instruments import laboratory
 from athanor.instruments.limits import LimitViolation
 from athanor.memory.ledger import Ledger
-from athanor.planners.problem import InvalidPoint, Problem
+from athanor.planners.problem import ConstraintViolated, InvalidPoint, Problem
 
 POINT = {"residence_time": 1.0, "equivalents": 2.0, "concentration": 0.3, "temperature": 80.0}
 HEAD = "residence_time [min],equivalents,concentration [mol/L],temperature [K],sty [kg/m^3/h],e_factor\n"
@@ -93,3 +93,25 @@ def test_an_operators_point_keeps_to_the_instrument_not_to_the_problem(ledger: L
     assert [e.id for e in ledger.experiments(identifier)] == [experiment.id]
     with pytest.raises(LimitViolation, match="temperature"):
         check_instrument(ledger, identifier, {"temperature": 20.0})
+
+
+def test_what_the_problem_excludes_binds_people_with_the_same_words(ledger: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "campaign.yaml"
+    file.write_text(
+        ready().read_text() + "constraints:\n  - {excluded: {temperature: {above: 90}, residence_time: {above: 1.5}}}\n"
+    )
+    identifier = open_campaign(file, ledger)
+    problem = Problem.model_validate(ledger.campaign(identifier).problem)
+    forbidden = {**POINT, "temperature": 95.0, "residence_time": 1.75}
+    with pytest.raises(ConstraintViolated) as planned:
+        problem.validate_point(forbidden)
+    for refuse in (
+        lambda: propose_experiment(ledger, identifier, forbidden, by="ada"),
+        lambda: check_instrument(ledger, identifier, forbidden),
+    ):
+        with pytest.raises(ConstraintViolated, match="Change residence_time or temperature") as told:
+            refuse()
+        assert str(told.value) == str(planned.value)
+    assert ledger.experiments(identifier) == []
+    check_instrument(ledger, identifier, {**forbidden, "residence_time": 1.5})
+    propose_experiment(ledger, identifier, {**forbidden, "temperature": 90.0}, by="ada")

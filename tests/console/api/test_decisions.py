@@ -182,6 +182,24 @@ def test_a_person_may_leave_the_campaign_s_range_and_is_told(site: Site) -> None
     assert found["ok"] and "own range" in setting["note"] and setting["fault"] is None
 
 
+def test_what_the_campaign_excludes_is_refused_to_a_person_in_the_same_words(site: Site) -> None:
+    text = ASKING + "constraints: [{excluded: {temperature: {above: 65}, equivalents: {below: 3}}}]\n"
+    name = opened(site, text)
+    experiment = propose_experiment(site.ledger, name, POINT, by="test")
+    client = site.signed_in("scientist")
+    said = "excluded: equivalents < 3 and temperature > 65. Change equivalents or temperature"
+    trial = client.post(at(experiment, "edit/check"), json=seen(experiment, values={"temperature": 66.0})).json()
+    assert not trial["ok"] and said in trial["faults"][0]["detail"]
+    for answer in (
+        client.post(at(experiment, "edit"), json=seen(experiment, values={"temperature": 66.0}, reason="x")),
+        client.post(f"/api/v1/campaigns/{name}/experiments", json={"values": {**POINT, "temperature": 66.0}}),
+    ):
+        assert (answer.status_code, code(answer)) == (422, "point.invalid")
+        assert "excluded: equivalents < 3 and temperature > 65" in answer.text
+    assert [one.id for one in site.ledger.experiments(name)] == [experiment.id]
+    assert "excluded" in client.get(f"/api/v1/campaigns/{name}/board").text
+
+
 # -- several at once --------------------------------------------------------------------------------------------------
 
 
