@@ -10,7 +10,7 @@ import numpy as np
 from athanor.planners import Categorical, Continuous, DesignOptions, DesignPlanner, LinearConstraint, Objective, Problem
 from athanor.planners.problem import Value
 
-GOAL = [Objective("f", "maximize")]
+GOAL = [Objective("yield", "maximize")]
 
 
 def cube(p: int) -> Problem:

@@ -29,7 +29,7 @@ from .problems import EVERYTHING
 
 
 def seen(candidate: Any, status: str = "completed") -> Observation:
-    outcomes = {"f": 1.0} if status == "completed" else {}
+    outcomes = {"yield": 1.0} if status == "completed" else {}
     return Observation(candidate_id=candidate.id, values=candidate.values, outcomes=outcomes, status=status)  # type: ignore[arg-type]
 
 
