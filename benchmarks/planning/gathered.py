@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.planning import runner
-from benchmarks.planning.methods import BASELINES, OURS, cannot, is_there
+from benchmarks.planning.methods import BASELINES, OURS, Arm, cannot, is_there
 from benchmarks.planning.methods import version as version_here
 from benchmarks.planning.parts import Part
 from benchmarks.planning.problems import Vector
@@ -63,7 +63,7 @@ class Gathered:
     @property
     def methods(self) -> list[str]:
         """Those that were run, in the part's order."""
-        return [m for m in self.part.methods if self.versions[m] is not None]
+        return [m for m in self.part.methods if any(self.runs[p, m] for p in self.part.problems)]
 
     @property
     def peers(self) -> list[str]:
@@ -146,7 +146,9 @@ class Gathered:
 
 def gather(folder: Path, part: Part, budget: int | None = None) -> Gathered:
     """Read the runs of a part."""
-    versions = {m: version_in(folder, part.problems, m) for m in part.methods}
+    planner = {m: Arm.parse(m).planner for m in part.methods}
+    of = {p: version_in(folder, part.problems, [m for m in part.methods if planner[m] == p]) for p in planner.values()}
+    versions = {m: of[planner[m]] for m in part.methods}
     runs = {
         (p, m): runner.read(folder, p, m, version, budget) if (version := versions[m]) else {}
         for p in part.problems

@@ -151,11 +151,14 @@ def read(folder: Path, problem: str, method: str, version: str, budget: int | No
     return {t.seed: t for t in read_all(folder, problem, method) if t.version == version and t.budget == count}
 
 
-def version_in(folder: Path, problems: Sequence[str], method: str) -> str | None:
-    """The version of a method that a table is made of: the one that is here if it was run, else the last that was."""
-    found = [trace.version for problem in problems for trace in read_all(folder, problem, method)]
-    if methods.is_there(method) and methods.version(method) in found:
-        return methods.version(method)
+def version_in(folder: Path, problems: Sequence[str], chosen: Sequence[str]) -> str | None:
+    """The version of a planner that a table is made of: the one that is here if it was run, else the last that was.
+
+    `chosen` are all the ways in which it is run: with advice, with workers and without are of one version.
+    """
+    found = [trace.version for p in problems for m in chosen for trace in read_all(folder, p, m)]
+    if methods.is_there(chosen[0]) and methods.version(chosen[0]) in found:
+        return methods.version(chosen[0])
     return found[-1] if found else None
 
 

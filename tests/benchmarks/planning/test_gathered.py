@@ -52,6 +52,17 @@ def test_the_best_peer_is_that_of_each_problem_and_never_a_baseline(tmp_path: Pa
     assert [found.best_peer(p) for p in PART.problems] == ["baybe", "ax"]
 
 
+def test_with_and_without_advice_are_of_one_version(tmp_path: Path) -> None:
+    kept(tmp_path, "branin", "athanor", 0, [1.0] * 40, version="0.1.0+gone")
+    kept(tmp_path, "branin", "athanor+wrong", 0, [2.0] * 40, version="0.1.0+gone")
+    kept(tmp_path, "branin", "athanor+good", 0, [0.1] * 40, version=methods.version("athanor"))
+    found = gather(tmp_path, PARTS["advice"])
+    assert found.methods == ["athanor+good"] and found.overall("athanor+good", "athanor") is None
+    kept(tmp_path, "branin", "athanor", 0, [1.0] * 40, version=methods.version("athanor"))
+    overall = gather(tmp_path, PARTS["advice"]).overall("athanor+good", "athanor")
+    assert overall is not None and overall[0].value == pytest.approx(0.1)
+
+
 def test_what_has_arrived_counts_as_arrived(tmp_path: Path) -> None:
     kept(tmp_path, "branin", "athanor", 0, [1e-12])
     kept(tmp_path, "branin", "ax", 0, [1e-9])

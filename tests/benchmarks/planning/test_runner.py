@@ -98,13 +98,13 @@ def test_runs_of_another_version_or_of_another_problem_do_not_count(tmp_path: Pa
     kept(tmp_path, "branin", "athanor", 0, [1.0], version="0.0.1+old")
     kept(tmp_path, "branin", "athanor", 1, [1.0], version="0.0.1+older")
     assert set(runner.read(tmp_path, "branin", "athanor", "0.0.1+old", 1)) == {0}
-    assert runner.version_in(tmp_path, ["branin"], "athanor") == "0.0.1+older"
+    assert runner.version_in(tmp_path, ["branin"], ["athanor"]) == "0.0.1+older"
     kept(tmp_path, "levy5", "athanor", 0, [1.0], version=methods.version("athanor"))
-    assert runner.version_in(tmp_path, ["branin", "levy5"], "athanor") == methods.version("athanor")
+    assert runner.version_in(tmp_path, ["branin", "levy5"], ["athanor"]) == methods.version("athanor")
     path = runner.file_of(tmp_path, "branin", "athanor")
     path.write_text(path.read_text().replace('"task": "', '"task": "0'))
     assert runner.read_all(tmp_path, "branin", "athanor") == []
-    assert runner.version_in(tmp_path, ["branin"], "athanor") is None
+    assert runner.version_in(tmp_path, ["branin"], ["athanor"]) is None
 
 
 def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
