@@ -17,11 +17,15 @@ class Asked:
     values: dict[str, Value]
 
 
+class NotYet(Exception):
+    """A planner that suggests nothing more before it is told what came of some of its suggestions."""
+
+
 class Method(Protocol):
     """A planner of one problem."""
 
     def ask(self) -> Asked:
-        """The next point; there may be others whose outcome is not told yet."""
+        """The next point, while the outcomes of others may be out. Raises `NotYet` when these are too many."""
         ...
 
     def tell(self, asked: Asked, outcomes: Mapping[str, float]) -> None:

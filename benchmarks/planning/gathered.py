@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.planning import runner
+from benchmarks.planning.instances import pose
 from benchmarks.planning.methods import BASELINES, OURS, Arm, cannot, is_there
 from benchmarks.planning.methods import version as version_here
 from benchmarks.planning.parts import Part
@@ -137,7 +138,7 @@ class Gathered:
             f"{m} on {p} ({why})"
             for p in self.part.problems
             for m in self.part.methods
-            if (why := cannot(m, runner.pose(base(p)[0], 0).problem))
+            if (why := cannot(m, pose(base(p)[0], 0).problem))
         ]
         if unable:
             lines.append(f"Not run: {'; '.join(unable)}.")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from athanor.planners.problem import Categorical, Continuous, Integer, Ordinal, Problem, Value
-from benchmarks.planning.asking import Asked
+from benchmarks.planning.asking import Asked, NotYet
 
 
 class Ax:
@@ -46,8 +46,13 @@ class Ax:
             self._client.configure_optimization(objective=objective)
 
     def ask(self) -> Asked:
-        [(trial, values)] = self._client.get_next_trials(max_trials=1).items()
-        return Asked(trial, dict(values))  # type: ignore[arg-type]
+        from ax.exceptions.core import DataRequiredError
+
+        try:
+            [(trial, values)] = self._client.get_next_trials(max_trials=1).items()
+        except DataRequiredError as error:  # its design is out, and its model has nothing to learn from
+            raise NotYet(str(error)) from error
+        return Asked(trial, dict(values))
 
     def tell(self, asked: Asked, outcomes: Mapping[str, float]) -> None:
         self._client.complete_trial(asked.key, raw_data=dict(outcomes))

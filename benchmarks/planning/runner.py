@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.planning import methods
 from benchmarks.planning.advised import advice
+from benchmarks.planning.asking import NotYet
 from benchmarks.planning.instances import Posed, fingerprint, pose
 from benchmarks.planning.problems import Instance, Vector
 
@@ -111,7 +112,12 @@ def run(problem: str, method: str, seed: int, budget: int | None = None) -> Trac
     while len(seconds) < count or running:
         while len(seconds) < count and len(running) < arm.workers:
             began = time.perf_counter()
-            asked = planner.ask()
+            try:
+                asked = planner.ask()
+            except NotYet:
+                if not running:
+                    raise
+                break  # a worker stands idle until another one is done
             seconds.append(round(time.perf_counter() - began, 4))
             values = posed.problem.validate_point(asked.values)  # a peer that leaves the box is no peer
             heapq.heappush(running, (clock + lasting[len(seconds) - 1], len(seconds), asked, values))
@@ -235,10 +241,10 @@ def _outcomes(
         with ProcessPoolExecutor(workers, mp_context=anew, max_tasks_per_child=50) as pool:
             jobs = {pool.submit(run, *one, budget): one for one in missing}
             for job in as_completed(jobs):
-                error = job.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield jobs[job], error or job.result()
+                wrong = job.exception()
+                if wrong is not None and not isinstance(wrong, Exception):
+                    raise wrong
+                yield jobs[job], wrong or job.result()
     finally:
         os.environ.clear()
         os.environ |= before

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from benchmarks.planning.constrained import CONSTRAINED, feasible, lapses
 from benchmarks.planning.gathered import Gathered, mean
-from benchmarks.planning.methods import OURS
+from benchmarks.planning.methods import OURS, Arm
 from benchmarks.planning.runner import base
 from benchmarks.planning.several import MOST
 
@@ -50,14 +51,14 @@ def _regrets(found: Gathered, at: int | None) -> str:
         ratio = found.ratio(p, OURS, best, at) if best else None
         rows.append([f"{p} ({len(seeds)} seeds)", *cells, *([f"{ratio} of {best}" if ratio else NONE])])
     head = [f"regret {when}", *found.methods, "ours over the best peer's"]
-    if not found.peers:
+    # Arms are told over the plain planner; without arms, ours over every other one.
+    arms = [(m, plain) for m in found.methods if (plain := Arm.parse(m).planner) != m]
+    if arms or not found.peers:
         head, rows = head[:-1], [row[:-1] for row in rows]
     lines = [_rows(head, rows), ""]
-    for other in found.methods:
-        # Arms of ours are told over the plain one; peers and baselines are what ours is told over.
-        pair = (other, OURS) if other.startswith(OURS) else (OURS, other)
-        if other != OURS and (overall := found.overall(*pair, at)):
-            lines.append(f"- {pair[0]} over {pair[1]}, {overall[1]} problems: {overall[0]}")
+    for one, other in arms or [(OURS, m) for m in found.methods if m != OURS]:
+        if overall := found.overall(one, other, at):
+            lines.append(f"- {one} over {other}, {overall[1]} problems: {overall[0]}")
     return "\n".join(lines)
 
 
@@ -111,7 +112,8 @@ def _seconds(found: Gathered) -> str:
     rows = []
     for name in names:
         for m in found.methods:
-            taken = [found.seconds(f"{name}~{n}", m) if (f"{name}~{n}", m) in found.runs else [] for n in sizes]
+            names_of = [f"{name}~{n}" for n in sizes]
+            taken: list[Any] = [found.seconds(p, m) if (p, m) in found.runs else [] for p in names_of]
             if any(len(s) for s in taken):
                 quartiles = [np.quantile(s, [0.5, 0.25, 0.75]) if len(s) else None for s in taken]
                 cells = [NONE if q is None else f"{q[0]:.2g} ({q[1]:.2g} to {q[2]:.2g})" for q in quartiles]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.planning import methods, runner
-from benchmarks.planning.asking import Asked
+from benchmarks.planning.asking import Asked, NotYet
 from benchmarks.planning.instances import pose
 from benchmarks.planning.parts import PARTS
 from benchmarks.planning.problems import TASKS
@@ -76,6 +76,27 @@ def test_workers_keep_as_many_out_and_tell_in_the_order_in_which_they_end(monkey
     monkeypatch.setattr(methods, "make", lambda *given: alone)
     runner.run("branin~7", "athanor", 5)
     assert alone.learnt == 7 and alone.out == [0] * runner.TIMED and alone.told == [1, 2, 3, 4]
+
+
+def test_where_a_planner_waits_for_results_its_workers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Watched):
+        def ask(self) -> Asked:
+            if len(self.out) >= 2 > len(self.told):
+                raise NotYet("two results first")
+            return super().ask()
+
+    slow = Slow()
+    monkeypatch.setattr(methods, "make", lambda *given: slow)
+    trace = runner.run("branin", "athanor@4", 5, budget=8)
+    assert slow.out == [0, 1, 0, 1, 2, 3, 3, 3] and len(trace.truths["y"]) == len(trace.seconds) == 8
+
+    class Stuck(Watched):
+        def ask(self) -> Asked:
+            raise NotYet("never")
+
+    monkeypatch.setattr(methods, "make", lambda *given: Stuck())
+    with pytest.raises(NotYet, match="never"):
+        runner.run("branin", "athanor@4", 5, budget=8)
 
 
 def test_what_is_there_is_not_run_again_and_what_was_cut_off_is(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def test_advice_is_told_over_none_at_each_number_of_evaluations(tmp_path: Path) 
     assert "athanor+wrong over athanor, 1 problems: 1.25" in late[1] and "best peer" not in said
 
 
+def test_eight_workers_are_told_over_one_of_the_same_planner(tmp_path: Path) -> None:
+    for method, end in {"athanor": 0.4, "athanor@8": 0.5, "ax": 0.1, "ax@8": 0.3}.items():
+        kept(tmp_path, "branin", method, 0, [end] * 40)
+    said = table(gather(tmp_path, PARTS["asynchronous"]))
+    assert "- athanor@8 over athanor, 1 problems: 1.25" in said and "- ax@8 over ax, 1 problems: 3" in said
+    assert "athanor over ax" not in said and "best peer" not in said
+
+
 def test_of_constrained_runs_the_infeasible_suggestions_are_counted(tmp_path: Path) -> None:
     for method in ("athanor", "ax"):
         truths = {"y": [0.2, 1.0, 0.9, 0.8], "g1": [1.0, -1.0, -1.0, 1.0], "g2": [-1.0] * 4}
