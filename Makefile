@@ -13,7 +13,7 @@ help:
 	@echo "make check   lint, types, the room table, the wheel, the licences"
 	@echo "make load    ten minutes of fifty people who watch ten campaigns; needs Chromium"
 	@echo "make bench   measure what README and docs claim (long)"
-	@echo "make bench-peers   the planner beside Ax, BayBE and Optuna (hours; goes on where it was cut off)"
+	@echo "make bench-peers   the planner beside Ax, BayBE and Optuna (long; goes on where it was cut off; PART=single for one part)"
 	@echo "make screenshots   pictures of every page of the console, into build/screenshots"
 
 demo: $(VENV)/.core
@@ -38,10 +38,12 @@ load: $(VENV)/.test
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
 
-# Ax, BayBE and Optuna, in an environment of their own: what is measured there changes nothing here.
+# Ax, BayBE and Optuna, in an environment of their own: what is measured there changes nothing here. PART=single, ... runs
+# one comparison; benchmarks/README.md lists them.
+PART ?= all
 bench-peers: .venv-peers/.peers
-	@.venv-peers/bin/python -m benchmarks.planning run
-	@.venv-peers/bin/python -m benchmarks.planning table
+	-@.venv-peers/bin/python -m benchmarks.planning run $(PART)
+	@.venv-peers/bin/python -m benchmarks.planning report
 
 .venv-peers/.peers: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(PYTHON) -m venv .venv-peers

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -71,20 +70,20 @@ class WrongReasoner:
         from athanor.agents.hypotheses.claims import Range, Region, claim_key, parse_claim
         from athanor.agents.hypotheses.statements import describe
         from athanor.agents.reasoners.protocol import Proposal
+        from benchmarks.planning.advised import decoy
 
         objective = problem.objectives[0]
         seen = [s for s in situation.observations if s.status == "completed" and objective.name in s.outcomes]
         ranked = sorted(seen, key=lambda s: objective.score(s.outcomes[objective.name]), reverse=True)
         if len(ranked) < 4:
             return None
-        best = problem.to_unit(self.optimum)
-        inside = max(ranked[: len(ranked) // 2], key=lambda s: math.dist(problem.to_unit(s.values), best))
+        inside = decoy(problem, [s.values for s in ranked], self.optimum, 0.5)
         outside = ranked[-1]
         box = {}
         for parameter in problem.parameters:
             if parameter.kind == "categorical":
                 continue
-            here = parameter.to_unit(inside.values[parameter.name])
+            here = parameter.to_unit(inside[parameter.name])
             low, high = (parameter.from_unit(min(1.0, max(0.0, here + step))) for step in (-WIDTH, WIDTH))
             if low < high:
                 box[parameter.name] = Range(low=float(low), high=float(high))
@@ -92,7 +91,7 @@ class WrongReasoner:
             claim = Region(
                 outcome=objective.name,
                 box=box,
-                inside=dict(inside.values),
+                inside=dict(inside),
                 outside=dict(outside.values),
                 better="higher" if objective.goal == "maximize" else "lower",
             )

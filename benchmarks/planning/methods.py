@@ -1,164 +1,73 @@
-"""The planners that are compared, each as its own documentation says to use it and with its own defaults.
+"""The methods that are compared, by name.
 
-None is told the budget but ours, whose campaigns always have one: towards its end it collects what it knows to be good.
-Peers are imported where they are used; `make bench-peers` installs them into an environment of their own.
+`athanor`, `ax`, `baybe`, `optuna-gp`, `optuna-tpe`, `sobol` and `random` are planners. Added to a name, `+good`,
+`+wrong`, `+adversarial` or `+permuted` gives the planner advice of that kind, and `@8` has eight workers evaluate at
+the same time. Ours alone is told the budget, since its campaigns always have one: towards its end it collects what it
+knows to be good.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-import logging
+import math
+import re
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from athanor.planners.problem import Categorical, Continuous, Integer, Ordinal, Problem, Value
+from athanor.planners.problem import Categorical, Continuous, Problem, Value
+from benchmarks.planning.asking import Asked, Method
+from benchmarks.planning.peers import Ax, BayBE, Optuna
 
-
-class Method(Protocol):
-    """A planner of one objective, the first of the problem, that is to be minimised."""
-
-    def ask(self) -> dict[str, Value]:
-        """The next point."""
-        ...
-
-    def tell(self, values: Mapping[str, Value], outcome: float) -> None:
-        """What was measured at the point that was asked for last."""
-        ...
+OURS = "athanor"
+BASELINES = ("sobol", "random")
+MOST_COMBINATIONS = 1_000_000
+"""Of discrete values, that BayBE is asked to enumerate."""
 
 
 class Ours:
     """A planner of Athanor's."""
 
-    def __init__(self, kind: str, problem: Problem, seed: int, budget: int) -> None:
+    def __init__(self, kind: str, problem: Problem, seed: int, budget: int, advice: Sequence[Any] = ()) -> None:
         from athanor.planners import BayesianPlanner, RandomPlanner, SobolPlanner
 
-        kinds: dict[str, Any] = {"athanor": BayesianPlanner, "random": RandomPlanner, "sobol": SobolPlanner}
+        kinds: dict[str, Any] = {OURS: BayesianPlanner, "random": RandomPlanner, "sobol": SobolPlanner}
         self._planner = kinds[kind](problem, seed)
-        self._outcome = problem.objectives[0].name
-        self._budget, self._told = budget, 0
+        if advice:
+            self._planner.advise(advice)
+        self._budget, self._begun = budget, 0
 
-    def ask(self) -> dict[str, Value]:
+    def ask(self) -> Asked:
         if hasattr(self._planner, "progress"):
-            self._planner.progress = self._told / self._budget
-        [self._candidate] = self._planner.suggest()
-        return dict(self._candidate.values)
+            self._planner.progress = min(1.0, self._begun / self._budget)
+        [candidate] = self._planner.suggest()
+        self._begun += 1
+        return Asked(candidate.id, dict(candidate.values))
 
-    def tell(self, values: Mapping[str, Value], outcome: float) -> None:
+    def tell(self, asked: Asked, outcomes: Mapping[str, float]) -> None:
+        self._ingest(asked.key, asked.values, outcomes)
+
+    def learn(self, values: Mapping[str, Value], outcomes: Mapping[str, float]) -> None:
+        self._begun += 1
+        self._ingest(None, values, outcomes)
+
+    def _ingest(self, key: str | None, values: Mapping[str, Value], outcomes: Mapping[str, float]) -> None:
         from athanor.planners import Observation
 
-        self._told += 1
-        body = {
-            "values": dict(values),
-            "outcomes": {self._outcome: {"mean": outcome}},
-            "status": "completed",
-            "candidate_id": self._candidate.id,
-        }
-        self._planner.ingest([Observation.model_validate(body)])
-
-
-class Ax:
-    """Ax's client with the generation strategy that it chooses by itself."""
-
-    def __init__(self, problem: Problem, seed: int, budget: int) -> None:
-        from ax.api.client import Client
-        from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
-        from ax.utils.common.logger import set_ax_logger_levels
-
-        set_ax_logger_levels(logging.ERROR)
-        parameters: list[Any] = []
-        for p in problem.parameters:
-            if isinstance(p, Continuous):
-                scaling = "log" if p.log else "linear"
-                parameters.append(RangeParameterConfig(p.name, (p.low, p.high), "float", scaling=scaling))
-            elif isinstance(p, Integer):
-                parameters.append(RangeParameterConfig(p.name, (p.low, p.high), "int"))
-            elif isinstance(p, Ordinal):
-                parameters.append(ChoiceParameterConfig(p.name, [float(v) for v in p.values], "float", is_ordered=True))
-            else:
-                parameters.append(ChoiceParameterConfig(p.name, list(p.values), "str", is_ordered=False))
-        self._client = Client(random_seed=seed)
-        self._client.configure_experiment(parameters=parameters)
-        self._outcome = problem.objectives[0].name
-        self._client.configure_optimization(objective=f"-{self._outcome}")
-        self._trial = -1
-
-    def ask(self) -> dict[str, Value]:
-        [(self._trial, values)] = self._client.get_next_trials(max_trials=1).items()
-        return dict(values)  # type: ignore[arg-type]
-
-    def tell(self, values: Mapping[str, Value], outcome: float) -> None:
-        self._client.complete_trial(self._trial, raw_data={self._outcome: outcome})
-
-
-class BayBE:
-    """BayBE's campaign with its default recommender."""
-
-    def __init__(self, problem: Problem, seed: int, budget: int) -> None:
-        from baybe import Campaign
-        from baybe.parameters import CategoricalParameter, NumericalContinuousParameter, NumericalDiscreteParameter
-        from baybe.searchspace import SearchSpace
-        from baybe.targets import NumericalTarget
-        from baybe.utils.random import set_random_seed
-
-        set_random_seed(seed)
-        parameters: list[Any] = []
-        for p in problem.parameters:
-            if isinstance(p, Continuous):
-                parameters.append(NumericalContinuousParameter(p.name, bounds=(p.low, p.high)))
-            elif isinstance(p, Categorical):
-                parameters.append(CategoricalParameter(p.name, values=p.values, encoding="OHE"))
-            else:
-                parameters.append(NumericalDiscreteParameter(p.name, values=[float(v) for v in p.levels]))
-        self._outcome = problem.objectives[0].name
-        target = NumericalTarget(self._outcome, minimize=True)
-        self._campaign = Campaign(SearchSpace.from_product(parameters), target.to_objective())
-        self._names = problem.names
-
-    def ask(self) -> dict[str, Value]:
-        self._row = self._campaign.recommend(batch_size=1)
-        [found] = self._row.to_dict("records")
-        return {name: found[name] for name in self._names}
-
-    def tell(self, values: Mapping[str, Value], outcome: float) -> None:
-        self._campaign.add_measurements(self._row.assign(**{self._outcome: outcome}))
-
-
-class Optuna:
-    """A sampler of Optuna's."""
-
-    def __init__(self, sampler: str, problem: Problem, seed: int, budget: int) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        of = optuna.distributions
-        self._space: dict[str, Any] = {}
-        for p in problem.parameters:
-            if isinstance(p, Continuous):
-                self._space[p.name] = of.FloatDistribution(p.low, p.high, log=p.log)
-            elif isinstance(p, Integer):
-                self._space[p.name] = of.IntDistribution(p.low, p.high)
-            else:
-                self._space[p.name] = of.CategoricalDistribution(list(p.levels))
-        kinds: dict[str, Any] = {"tpe": optuna.samplers.TPESampler, "gp": optuna.samplers.GPSampler}
-        self._study = optuna.create_study(sampler=kinds[sampler](seed=seed), direction="minimize")
-
-    def ask(self) -> dict[str, Value]:
-        self._trial = self._study.ask(self._space)
-        return dict(self._trial.params)
-
-    def tell(self, values: Mapping[str, Value], outcome: float) -> None:
-        self._study.tell(self._trial, outcome)
+        self._planner.ingest([Observation(candidate_id=key, values=values, outcomes=outcomes)])
 
 
 Make = Callable[[Problem, int, int], Method]
 
 METHODS: dict[str, Make] = {
-    "athanor": lambda *given: Ours("athanor", *given),
-    "ax": Ax,
-    "baybe": BayBE,
-    "optuna-gp": lambda *given: Optuna("gp", *given),
-    "optuna-tpe": lambda *given: Optuna("tpe", *given),
+    OURS: lambda *given: Ours(OURS, *given),
+    "ax": lambda problem, seed, budget: Ax(problem, seed),
+    "baybe": lambda problem, seed, budget: BayBE(problem, seed),
+    "optuna-gp": lambda problem, seed, budget: Optuna("gp", problem, seed),
+    "optuna-tpe": lambda problem, seed, budget: Optuna("tpe", problem, seed),
     "sobol": lambda *given: Ours("sobol", *given),
     "random": lambda *given: Ours("random", *given),
 }
@@ -167,9 +76,41 @@ PACKAGES = {"ax": "ax-platform", "baybe": "baybe", "optuna-gp": "optuna", "optun
 """What a method needs beside Athanor."""
 
 
+@dataclass(frozen=True)
+class Arm:
+    """A method's name, taken apart."""
+
+    planner: str
+    advice: str | None
+    workers: int
+
+    @classmethod
+    def parse(cls, method: str) -> Arm:
+        """Raises `KeyError` naming the methods there are."""
+        found = re.fullmatch(r"([a-z-]+)(?:\+([a-z]+))?(?:@([1-9]\d*))?", method)
+        if found is None or found[1] not in METHODS:
+            raise KeyError(f"no method {method!r}; there are {', '.join(METHODS)}, with +ADVICE or @WORKERS")
+        if found[2] and found[1] != OURS:
+            raise KeyError(f"{method!r}: only {OURS} takes advice")
+        return cls(found[1], found[2], int(found[3] or 1))
+
+
+def digest(folder: Path) -> str:
+    """What tells one state of the planners' source from another, in hex."""
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:10]
+
+
 def version(method: str) -> str:
-    """Of the package that a method is from. Raises `PackageNotFoundError`."""
-    return importlib.metadata.version(PACKAGES.get(method, "athanor-lab"))
+    """Of the package that a method is from; ours with a digest of its source. Raises `PackageNotFoundError`."""
+    planner = Arm.parse(method).planner
+    if planner in PACKAGES:
+        return importlib.metadata.version(PACKAGES[planner])
+    import athanor.planners
+
+    return f"{importlib.metadata.version('athanor-lab')}+{digest(Path(athanor.planners.__file__).parent)}"
 
 
 def is_there(method: str) -> bool:
@@ -181,9 +122,21 @@ def is_there(method: str) -> bool:
     return True
 
 
-def make(method: str, problem: Problem, seed: int, budget: int) -> Method:
+def cannot(method: str, problem: Problem) -> str | None:
+    """Why a method cannot be given a problem, if it cannot."""
+    if Arm.parse(method).planner != "baybe":
+        return None
+    if problem.outcome_constraints:
+        return "knows no outcome constraints"
+    discrete = [p for p in problem.parameters if not isinstance(p, Continuous | Categorical)]
+    count = math.prod(len(p.levels) for p in discrete)
+    return f"would enumerate {count:,} combinations" if count > MOST_COMBINATIONS else None
+
+
+def make(method: str, problem: Problem, seed: int, budget: int, advice: Sequence[Any] = ()) -> Method:
     """A planner for a problem. Raises `KeyError` naming the methods there are."""
-    if method not in METHODS:
-        raise KeyError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    planner = Arm.parse(method).planner
     warnings.simplefilter("ignore")  # what peers say about themselves is not what is measured
-    return METHODS[method](problem, seed, budget)
+    if advice:
+        return Ours(planner, problem, seed, budget, advice)
+    return METHODS[planner](problem, seed, budget)

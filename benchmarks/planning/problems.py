@@ -1,4 +1,4 @@
-"""Problems whose answer is known, in boxes that move with the seed.
+"""Problems of one objective whose answer is known, in boxes that move with the seed.
 
 Many planners try the middle of the box first, and many well-known functions have their optimum near it or at round
 numbers. So every seed shifts each axis by up to 15 % of its width and turns some axes round: no place is special. A
@@ -12,9 +12,10 @@ Sources: Branin (1972); Hartmann (1973), constants as in Jamil and Yang, "A lite
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class Task:
         levels: what each category stands for, one tuple for each axis; none for continuous problems.
         noise: standard deviation of what is measured; planners are not told.
         budget: evaluations.
+        idle: further axes, from 0 to 1, that do nothing; a seed strews them among the others.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Task:
     levels: tuple[tuple[float, ...], ...] = ()
     noise: float = 0.0
     budget: int = 40
+    idle: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,28 @@ class Instance:
     task: Task
     seed: int
     problem: Problem
+    best: Mapping[str, Value]
+    """A point of `problem` at which the optimum lies, up to the digits that minimisers are stated with."""
+    _axes: tuple[str, ...] = field(repr=False)
     _offset: Vector = field(repr=False)
     _sign: Vector = field(repr=False)
+
+    @property
+    def budget(self) -> int:
+        """Evaluations."""
+        return self.task.budget
+
+    def truths(self, values: Mapping[str, Value]) -> dict[str, float]:
+        """Every outcome without noise."""
+        return {"y": self.truth(values)}
+
+    def outcomes(self, values: Mapping[str, Value], number: int) -> dict[str, float]:
+        """Every outcome as the evaluation of that number measures it."""
+        return {"y": self.measure(values, number)}
+
+    def losses(self, truths: Mapping[str, Sequence[float]]) -> Vector:
+        """The least regret after each evaluation (n,), of the outcomes without noise."""
+        return np.minimum.accumulate(np.array(truths["y"]) - self.task.optimum)
 
     def truth(self, values: Mapping[str, Value]) -> float:
         """The value without noise at a point of `problem`."""
@@ -81,20 +104,19 @@ class Instance:
         return self.truth(values) + self.task.noise * float(rng.standard_normal())
 
     def _inside(self, values: Mapping[str, Value]) -> Vector:
-        count = len(self.task.box[0])
-        numbers = np.array([float(values[p.name]) for p in self.problem.parameters[:count]])
+        numbers = np.array([float(values[name]) for name in self._axes])
         picked = [
-            levels[int(str(values[p.name]).removeprefix("option "))]
-            for p, levels in zip(self.problem.parameters[count:], self.task.levels, strict=True)
+            levels[int(str(values[f"c{i + 1}"]).removeprefix("option "))] for i, levels in enumerate(self.task.levels)
         ]
         return np.concatenate([self._offset + self._sign * numbers, picked])
 
 
 def instance(name: str, seed: int) -> Instance:
     """A task as one seed has it. Raises `KeyError` naming the tasks there are."""
-    if name not in TASKS:
-        raise KeyError(f"no problem {name!r}; there are {', '.join(TASKS)}")
-    task = TASKS[name]
+    known = TASKS | VARIANTS
+    if name not in known:
+        raise KeyError(f"no problem {name!r}; there are {', '.join(known)}")
+    task = known[name]
     rng = np.random.default_rng([seed, 2026])
     low, high = task.box
     width = high - low
@@ -104,20 +126,26 @@ def instance(name: str, seed: int) -> Instance:
     moved = width * rng.uniform(least, most)
     low, high = low + moved, high + moved
     is_turned = rng.random(len(low)) < 0.5
-    parameters: list[Continuous | Categorical] = [
-        Continuous(f"x{i + 1}", float(a), float(b)) for i, (a, b) in enumerate(zip(low, high, strict=True))
-    ]
-    for i, levels in enumerate(task.levels):
-        # The order in which options are listed says nothing about what they stand for.
-        names = [f"option {k}" for k in rng.permutation(len(levels))]
-        parameters.append(Categorical(f"c{i + 1}", names))
-    return Instance(
-        task,
-        seed,
-        Problem(parameters, [Objective("y", goal="minimize")]),
-        np.where(is_turned, low + high, 0.0),
-        np.where(is_turned, -1.0, 1.0),
-    )
+    offset, sign = np.where(is_turned, low + high, 0.0), np.where(is_turned, -1.0, 1.0)
+    # The order in which options are listed says nothing about what they stand for.
+    options = [[f"option {k}" for k in rng.permutation(len(levels))] for levels in task.levels]
+    total = len(low) + task.idle
+    active = rng.permutation(total)[: len(low)] if task.idle else np.arange(total)
+    parameters: list[Continuous | Categorical] = [Continuous(f"x{i + 1}", 0.0, 1.0) for i in range(total)]
+    for i, a, b in zip(active, low, high, strict=True):
+        parameters[i] = Continuous(f"x{i + 1}", float(a), float(b))
+    parameters += [Categorical(f"c{i + 1}", names) for i, names in enumerate(options)]
+    axes = tuple(f"x{i + 1}" for i in active)
+    best: dict[str, Value] = {p.name: p.from_unit(0.5) for p in parameters}
+    best |= dict(zip(axes, ((kept - offset) / sign).tolist(), strict=True))
+    combinations = itertools.product(*(range(len(levels)) for levels in task.levels))
+    picks = min(combinations, key=lambda found: task.function(np.concatenate([kept, _picked(task, found)])))
+    best |= {f"c{i + 1}": f"option {k}" for i, k in enumerate(picks)}
+    return Instance(task, seed, Problem(parameters, [Objective("y", goal="minimize")]), best, axes, offset, sign)
+
+
+def _picked(task: Task, places: Sequence[int]) -> list[float]:
+    return [levels[k] for levels, k in zip(task.levels, places, strict=True)]
 
 
 def branin(x: Vector) -> float:
@@ -219,3 +247,13 @@ TASKS: dict[str, Task] = {
         Task("noisy-hartmann6", hartmann6, _box(0.0, 1.0, 6), _HARTMANN6_AT, _HARTMANN6, noise=0.15),
     )
 }
+
+VARIANTS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        replace(TASKS["branin"], name="branin-in-100", idle=98, budget=60),
+        replace(TASKS["hartmann6"], name="hartmann6-in-100", idle=94, budget=60),
+        Task("levy10", levy, _box(-7.0, 8.0, 10), np.ones((1, 10)), 0.0),
+    )
+}
+"""With many axes: those of which few matter, and one whose suggestions are timed."""

@@ -1,74 +1,121 @@
-"""What the runs say, as a table: regret of every planner on every problem, and against the best peer."""
+"""What the runs say, as Markdown tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.planning.runner import Trace, read
+from benchmarks.planning.constrained import CONSTRAINED, feasible, lapses
+from benchmarks.planning.gathered import Gathered, mean
+from benchmarks.planning.methods import OURS, Arm
+from benchmarks.planning.runner import base
+from benchmarks.planning.several import MOST
 
-OURS = "athanor"
-BASELINES = ("sobol", "random")
-LEAST = 1e-6
-"""Regrets below this count as this: two planners that have both arrived differ in nothing that matters."""
-DRAWS = 2000
-
-
-def logs(traces: Sequence[Trace], at: int) -> NDArray[np.float64]:
-    """The logs of the least regrets after `at` evaluations, one for each run."""
-    return np.log(np.maximum([trace.best()[at - 1] for trace in traces], LEAST))
+NONE = "–"
+GOOD = 0.01
+"""Regret below which a run on Hartmann's function has left its second best hill."""
 
 
-def interval(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """The middle 95 % of what the mean of these values would be in other runs (bootstrap over seeds)."""
-    picks = np.random.default_rng(seed).integers(0, len(values), (DRAWS, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
+def table(found: Gathered) -> str:
+    """Every table of a part."""
+    if not found.methods:
+        return "No runs."
+    if found.part.unit == "seconds":
+        return _seconds(found)
+    if found.part.unit == "hypervolume":
+        return _hypervolumes(found)
+    blocks = [_regrets(found, at) for at in (found.part.at or (None,))]
+    if found.part.name == "constrained":
+        blocks.append(_lapses(found))
+    if found.part.name == "single":
+        blocks += [_shares(found, p) for p in ("hartmann6", "noisy-hartmann6") if found.seeds(p)]
+    return "\n\n".join(blocks)
 
 
-def table(folder: Path, problems: Sequence[str], methods: Sequence[str], at: int = 40) -> str:
-    """Geometric means over the seeds that all methods have, with 95 % intervals; Markdown."""
-    lines = [
-        f"| regret after {at} | " + " | ".join(methods) + " | against the best peer |",
-        "|---" * (len(methods) + 2) + "|",
-    ]
-    ratios: dict[str, list[NDArray[np.float64]]] = {}
-    for problem in problems:
-        runs = {method: read(folder, problem, method) for method in methods}
-        seeds = sorted(set.intersection(*(set(found) for found in runs.values())))
-        if not seeds:
-            lines.append(f"| {problem} | " + "not run by all | " * (len(methods) + 1))
-            continue
-        found = {method: logs([runs[method][seed] for seed in seeds], at) for method in methods}
-        cells = []
-        for values in found.values():
-            low, high = interval(values)
-            cells.append(f"{np.exp(values.mean()):.2g} ({np.exp(low):.2g} to {np.exp(high):.2g})")
-        peers = [method for method in methods if method not in (OURS, *BASELINES)]
-        said = "–"
-        if OURS in found and peers:
-            best = min(peers, key=lambda method: float(found[method].mean()))
-            gap = found[OURS] - found[best]
-            low, high = interval(gap)
-            said = f"{np.exp(gap.mean()):.2f} of {best} ({np.exp(low):.2f} to {np.exp(high):.2f})"
-            for peer in peers:
-                ratios.setdefault(peer, []).append(found[OURS] - found[peer])
-        lines.append(f"| {problem} ({len(seeds)} seeds) | " + " | ".join([*cells, said]) + " |")
-    for peer, gaps in ratios.items():
-        overall = float(np.exp(np.mean([gap.mean() for gap in gaps])))
-        lines.append(f"\nAgainst {peer}, over {len(gaps)} problems: {overall:.2f}")
-    lines.append("")
-    lines.append("Seconds a suggestion, median over all runs: " + ", ".join(_seconds(folder, problems, methods)))
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _regrets(found: Gathered, at: int | None) -> str:
+    when = f"after {at} evaluations" if at else "after the whole budget"
+    rows = []
+    for p in found.part.problems:
+        seeds = found.seeds(p)
+        cells = [
+            str(mean(found.logs(p, m, seeds, at)).exp()) if seeds and found.runs[p, m] else NONE for m in found.methods
+        ]
+        best = found.best_peer(p) if found.runs[p, OURS] else None
+        ratio = found.ratio(p, OURS, best, at) if best else None
+        rows.append([f"{p} ({len(seeds)} seeds)", *cells, *([f"{ratio} of {best}" if ratio else NONE])])
+    head = [f"regret {when}", *found.methods, "ours over the best peer's"]
+    # Arms are told over the plain planner; without arms, ours over every other one.
+    arms = [(m, plain) for m in found.methods if (plain := Arm.parse(m).planner) != m]
+    if arms or not found.peers:
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    lines = [_rows(head, rows), ""]
+    for one, other in arms or [(OURS, m) for m in found.methods if m != OURS]:
+        if overall := found.overall(one, other, at):
+            lines.append(f"- {one} over {other}, {overall[1]} problems: {overall[0]}")
     return "\n".join(lines)
 
 
-def _seconds(folder: Path, problems: Sequence[str], methods: Sequence[str]) -> list[str]:
-    found = []
-    for method in methods:
-        taken = [s for problem in problems for trace in read(folder, problem, method).values() for s in trace.seconds]
-        if taken:
-            found.append(f"{method} {np.median(taken):.2f}")
-    return found
+def _shares(found: Gathered, problem: str) -> str:
+    seeds = found.seeds(problem)
+    parts = [
+        f"{m} {np.mean(found.losses(problem, m, seeds) < GOOD):.0%}" for m in found.methods if found.runs[problem, m]
+    ]
+    return f"Share of runs on {problem} with a regret below {GOOD}: {', '.join(parts)}."
+
+
+def _lapses(found: Gathered) -> str:
+    rows = []
+    for p in found.part.problems:
+        problem, cells = CONSTRAINED[p].problem, []
+        for m in found.methods:
+            traces = [found.runs[p, m][seed] for seed in found.seeds(p)] if found.runs[p, m] else []
+            bad, after = map(sum, zip(*(lapses(problem, t.truths) for t in traces), strict=True)) if traces else (0, 0)
+            held = [feasible(problem, t.truths) for t in traces]
+            first = [h.index(True) + 1 for h in held if True in h]
+            share = f"{bad / after:.1%}" if after else NONE
+            soon = f"{np.median(first):g}" if first else NONE
+            cells.append(f"{share}; {soon}; {sum(True not in h for h in held)}" if traces else NONE)
+        rows.append([p, *cells])
+    what = "infeasible after the first feasible; evaluations up to that one (median); runs without one"
+    return _rows([what, *found.methods], rows)
+
+
+def _hypervolumes(found: Gathered) -> str:
+    rows = []
+    for p in found.part.problems:
+        seeds = found.seeds(p)
+        cells = [
+            str(mean(MOST[p] - found.losses(p, m, seeds))) if seeds and found.runs[p, m] else NONE
+            for m in found.methods
+        ]
+        best, said = found.best_peer(p), NONE
+        if best and found.runs[p, OURS] and seeds:
+            # More is better: what the other one has left, less what ours has.
+            more = mean(found.losses(p, best, seeds) - found.losses(p, OURS, seeds))
+            said = f"{more} than {best}"
+        rows.append([f"{p} ({len(seeds)} seeds)", f"{MOST[p]:,.5g}" if MOST[p] < 1000 else f"{MOST[p]:,.0f}"])
+        rows[-1] += [*cells, said]
+    head = ["hypervolume after the whole budget", "largest", *found.methods, "ours, more"]
+    return _rows(head, rows)
+
+
+def _seconds(found: Gathered) -> str:
+    names = list(dict.fromkeys(base(p)[0] for p in found.part.problems))
+    sizes = sorted({base(p)[1] for p in found.part.problems})
+    rows = []
+    for name in names:
+        for m in found.methods:
+            names_of = [f"{name}~{n}" for n in sizes]
+            taken: list[Any] = [found.seconds(p, m) if (p, m) in found.runs else [] for p in names_of]
+            if any(len(s) for s in taken):
+                quartiles = [np.quantile(s, [0.5, 0.25, 0.75]) if len(s) else None for s in taken]
+                cells = [NONE if q is None else f"{q[0]:.2g} ({q[1]:.2g} to {q[2]:.2g})" for q in quartiles]
+                rows.append([name, m, *cells])
+    return _rows(["median (quartiles) of seconds", "method", *(f"{n} known" for n in sizes)], rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from athanor.planners.problem import Value
-from benchmarks.planning.problems import MARGIN, SHIFT, TASKS, Instance, Task, instance
+from benchmarks.planning.problems import MARGIN, SHIFT, TASKS, VARIANTS, Instance, Task, instance
 
 SEEDS = st.integers(0, 10_000)
 NAMES = st.sampled_from(sorted(TASKS))
@@ -101,6 +102,28 @@ def test_noise_belongs_to_the_evaluation_and_has_the_stated_size() -> None:
     assert errors.std() == pytest.approx(found.task.noise, rel=0.1) and abs(errors.mean()) < 0.02
     exact = instance("hartmann6", 3)
     assert exact.measure(middle, 1) == exact.truth(middle)
+
+
+@given(st.sampled_from(sorted(TASKS | VARIANTS)), SEEDS)
+def test_the_best_point_of_an_instance_has_no_regret(name: str, seed: int) -> None:
+    found = instance(name, seed)
+    best = found.problem.validate_point(found.best)
+    assert found.regret(best) == pytest.approx(0.0, abs=2e-4)
+    assert found.losses({"y": [found.truth(best) + 2.0, found.truth(best)]}) == pytest.approx([2.0, 0.0], abs=2e-4)
+
+
+@given(SEEDS, st.randoms(use_true_random=False))
+def test_of_a_hundred_axes_the_few_that_matter_are_strewn_about(seed: int, random: Random) -> None:
+    found = instance("hartmann6-in-100", seed)
+    values = {p.name: p.from_unit(random.random()) for p in found.problem.parameters}
+    assert len(values) == 100
+    active = {name for name in values if name in found._axes}
+    other = {p.name: values[p.name] if p.name in active else p.from_unit(0.5) for p in found.problem.parameters}
+    assert len(active) == 6 and found.truth(other) == found.truth(values)
+    assert active != set(instance("hartmann6-in-100", seed + 1)._axes)
+    plain = instance("hartmann6", seed)
+    same = {f"x{i + 1}": values[name] for i, name in enumerate(found._axes)}
+    assert plain.truth(same) == found.truth(values)
 
 
 def test_an_unknown_problem_names_those_there_are() -> None:
