@@ -90,8 +90,8 @@ def stored(ledger: Ledger, campaign_id: str, expected: int | None = None) -> lis
     found: list[dict[str, Any]] = [e.body["source"] for e in ledger.events(campaign_id, kinds=(EVENT,))]
     if expected is not None and len(found) != expected:
         raise TransferLost(
-            f"{len(found)} of the {expected} sources of earlier data that its file names were stored when it was opened; "
-            "open the campaign anew"
+            f"{len(found)} of the {expected} sources of earlier data that its file names were stored when it was "
+            "opened; open the campaign anew"
         )
     return found
 

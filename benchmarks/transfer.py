@@ -137,7 +137,7 @@ def _best(found: Instance) -> Vector:
     """The minimiser that lies in the box, in the unit cube."""
     places = []
     for at in found.task.minimisers:
-        numbers = (at - found._offset) * found._sign  # noqa: SLF001 - the harness knows the answer
+        numbers = (at - found._offset) * found._sign
         unit = np.array(
             [(v - p.low) / (p.high - p.low) for v, p in zip(numbers, found.problem.parameters, strict=True)]
         )  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ CANCEL = "cancel"
 LOG = "log"
 
 LEFT_OUT: dict[str, Any] = {"consumables": {}, "sample": None, "devices": [], "transfer": []}
-"""What a rehearsal does without: it uses up no stock, takes no sample and no other instrument, and its ledger is empty."""
+"""What a rehearsal does without: it uses up no stock, takes no sample or instrument; its ledger has no campaigns."""
 
 
 def simplified(spec: Spec, laboratory: str, options: Mapping[str, Any], experiments: int) -> tuple[Spec, list[str]]:

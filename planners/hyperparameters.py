@@ -206,7 +206,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Weighed:
-    """One structure: its posterior, the likeliest vector and its loss, vectors (k, t) and the log worth (k,) of each."""
+    """One structure: its posterior, the least loss and its vector, vectors (k, t) and the log worth (k,) of each."""
 
     posterior: Posterior
     optimum: tuple[float, Matrix]

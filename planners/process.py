@@ -21,20 +21,24 @@ RESOLUTION = 1e-7
 
 
 class Borrowed(Protocol):
-    """What is believed of an outcome before its own data, from elsewhere: a process added to the process's own.
-
-    For h draws and rows a (p, d), b (q, d): `mean` (h, p), `variance` (h, p), `covariance` (h, p, q), `size` (h, 1) the
-    largest variance there is.
-    """
+    """What is believed of an outcome before its own data, from elsewhere: added to a process's own, for each draw."""
 
     @property
-    def size(self) -> Tensor: ...
+    def size(self) -> Tensor:
+        """Return the largest variance there is, (h, 1)."""
+        ...
 
-    def mean(self, a: Tensor) -> Tensor: ...
+    def mean(self, a: Tensor) -> Tensor:
+        """Return means (h, p) at rows (p, d)."""
+        ...
 
-    def variance(self, a: Tensor) -> Tensor: ...
+    def variance(self, a: Tensor) -> Tensor:
+        """Return variances (h, p) at rows (p, d)."""
+        ...
 
-    def covariance(self, a: Tensor, b: Tensor) -> Tensor: ...
+    def covariance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return covariances (h, p, q) between rows (p, d) and (q, d)."""
+        ...
 
 
 @dataclass(frozen=True)

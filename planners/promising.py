@@ -1,4 +1,4 @@
-"""Which point a source of earlier data holds for best: the first thing worth trying, and the first to find it out by."""
+"""Which point a source of earlier data holds for best: worth trying first, and the first test of the source."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
 from athanor.planners.search import maximize
 from athanor.planners.source import LEAST, Source
+from athanor.planners.source_model import SourceModel, encode, outcomes_of, source_model
 from athanor.planners.space import Space
 from athanor.planners.surrogate import Scale, standardised
-from athanor.planners.transfer import SourceModel, encode, outcomes_of, source_model
 
 SOFT = 0.1
 """Variance, of the outcome's spread, that is added where it is judged whether a bound holds."""

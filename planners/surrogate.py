@@ -31,8 +31,9 @@ from athanor.planners.process import Process
 from athanor.planners.protocol import Measured, Observation, Predicted
 from athanor.planners.source import LEAST as FEWEST
 from athanor.planners.source import Source
+from athanor.planners.source_model import SourceModel, outcomes_of, source_model
 from athanor.planners.space import Space
-from athanor.planners.transfer import Choice, Mixture, Relation, SourceModel, outcomes_of, relate, source_model
+from athanor.planners.transfer import Choice, Mixture, Relation, relate
 
 LOG_ODDS = {"plain": 0.0, "log": 3.0, "saturating": 3.0, "logit": 6.0}
 """By how much the log evidence of a scale must exceed that of the plain one to be taken: more for one whose ends were
@@ -368,7 +369,8 @@ def _levels(problem: Problem, name: str) -> list[float]:
 def _candidate_scales(y: Matrix, levels: Sequence[float], every: bool = False) -> list[Scale]:
     """Return the scales worth trying, neither shifted nor spread; stretched ones need enough points to tell.
 
-    With `every` all that are possible. Their ends lie beyond every outcome seen and every level asked about, which would else be out of reach for ever.
+    With `every` all that are possible. Their ends lie beyond every outcome seen and every level asked about, which
+    would else be out of reach for ever.
     """
     scales = [Scale("plain", 0.0, 1.0)]
     if len(y) < LEAST:

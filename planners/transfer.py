@@ -7,10 +7,10 @@ are available", 2000; Golovin et al., "Google Vizier", 2017, stack processes in 
 about s, b and r goes into the prediction.
 
 Whether a source has anything to say is a question about structure, like whether distances are oblique: "y has nothing
-to do with any source" and "y is related to source k" are weighed by the evidence of the campaign's own results, averaged
-over all hyper-parameters, and predictions are averaged over what remains. Related means that the remainder is expected
-to be much smaller than the outcome itself; a source that leaves a remainder as large as the outcome explains nothing
-and loses. One that has lost is left out altogether, and the model is then exactly what it is without sources.
+to do with any source" and "y is related to source k" are weighed by the evidence of the campaign's own results,
+averaged over all hyper-parameters, and predictions are averaged over what remains. Related means that the remainder is
+expected to be much smaller than the outcome itself; a source that leaves a remainder as large as the outcome explains
+nothing and loses. One that has lost is left out altogether, and the model is then exactly what it is without sources.
 (Feurer et al., "Practical Transfer Learning for Bayesian Optimization", 2018, weigh sources by how well they rank the
 campaign's points and drop those that dilute; evidence also uses by how much.)
 """
@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,24 +37,20 @@ from athanor.planners.hyperparameters import (
     STARTS,
     WORTH,
     Fit,
-    FitFailed,
     Hyperparameters,
     Matrix,
     Posterior,
     Weighed,
     correlation,
     curvature,
-    fit,
     losses,
     propose,
     resample,
     squared_distances,
 )
-from athanor.planners.parameters import Categorical, Record
-from athanor.planners.problem import Problem
-from athanor.planners.process import Process
-from athanor.planners.source import LEAST, Source, SourcePoint
-from athanor.planners.space import Space
+from athanor.planners.parameters import Record
+from athanor.planners.source import LEAST, Source
+from athanor.planners.source_model import SourceModel
 
 if TYPE_CHECKING:
     from athanor.planners.surrogate import Scale
@@ -73,14 +69,8 @@ SLOPE_BOUND = 3.0
 FLOOR = 0.1
 """Weight below which a source is left out."""
 
-SIGNAL = 0.2
-"""Share of the variance of a source's own outcomes that its process must explain: one that is noise says nothing."""
-
 DECIDE = 3
 """The campaign's own points from which on sources are weighed."""
-
-MOST = 300
-"""Points of a source that its process is fitted to: more are thinned out evenly."""
 
 TRUSTED = 0.8
 """Weight of all sources together from which on they stand in for the rest of the initial design."""
@@ -112,26 +102,6 @@ class Relation(Record):
 
 
 @dataclass(frozen=True)
-class SourceModel:
-    """The process of one outcome of one source, by its own points alone, with fixed hyper-parameters."""
-
-    scale: Scale
-    process: Process
-
-    def mean(self, x: Tensor) -> Tensor:
-        """Return means (p,) at rows (p, d), in units of the source's spread."""
-        return self.process.components(x)[0][0]
-
-    def variance(self, x: Tensor) -> Tensor:
-        """Return variances (p,)."""
-        return self.process.components(x)[1][0]
-
-    def covariance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return covariances (p, q) between rows (p, d) and (q, d)."""
-        return self.process.covariance(a, b)[0]
-
-
-@dataclass(frozen=True)
 class Mixture:
     """What h draws take from their sources: slopes (h, s), of which each draw has at most one that is not 0."""
 
@@ -160,7 +130,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Choice:
-    """One scale of the outcome: its fit without sources, the models of the sources on it, and what its evidence lacks."""
+    """One scale of the outcome: its fit without sources, what each source knows on it, and what its evidence lacks."""
 
     scale: Scale
     found: Fit
@@ -291,7 +261,10 @@ def relate(
     if count > MANY:
         return None, [_ignored(s, outcome, f"more than {MANY} own results speak for themselves") for s in sources]
     asked = {k for choice in choices for k in choice.models}
-    structures = [s for choice in choices for s in _structures(choice, len(asked))]
+    ways = [_structures(choice, len(asked)) for choice in choices]
+    # The scale first, over all that may be said on it; then the sources on that scale.
+    place = int(np.argmax([logsumexp([s.total for s in structures]) for structures in ways]))
+    choice, structures = choices[place], ways[place]
     total = logsumexp([s.total for s in structures])
     weights = {
         k: float(np.exp(logsumexp([s.total for s in structures if s.source == k] or [-math.inf]) - total))
@@ -299,7 +272,7 @@ def relate(
     }
     relations = []
     for k, source in enumerate(sources):
-        if k not in asked:
+        if k not in choice.models:
             relations.append(_ignored(source, outcome, _why_not(source, outcome)))
         elif weights[k] < FLOOR:
             relations.append(_ignored(source, outcome, f"weight {weights[k]:.2f}", weights[k]))
@@ -309,12 +282,10 @@ def relate(
     kept = [s for s in structures if s.source is None or weights[s.source] >= FLOOR]
     if all(s.source is None for s in kept):
         return None, relations
-    return _taken(choices, kept), relations
+    return _taken(choice, kept), relations
 
 
-def _taken(choices: Sequence[Choice], kept: Sequence[Structure]) -> Taken:
-    choice = max(choices, key=lambda c: float(logsumexp([s.total for s in kept if s.choice is c] or [-math.inf])))
-    kept = [s for s in kept if s.choice is choice]
+def _taken(choice: Choice, kept: Sequence[Structure]) -> Taken:
     owners = [(s.owner, theta) for s in kept for theta in s.thetas]
     picks = [owners[k] for k in resample(np.concatenate([s.log_weights for s in kept]))]
     order = list(choice.models)
@@ -394,72 +365,3 @@ def _relation(source: Source, outcome: str, weight: float, structure: Structure)
         shift = None
     slope = math.exp(float(structure.optimum[-1]))
     return Relation(source=source.name, outcome=outcome, weight=weight, slope=slope, shift=shift, kind=own.kind)
-
-
-def outcomes_of(problem: Problem, source: Source, outcome: str) -> tuple[list[SourcePoint], Matrix]:
-    """Return the usable points of a source that have an outcome, and its values (n,)."""
-    points = [point for point in source.usable(problem)[0] if outcome in point.outcomes]
-    return points, np.array([point.outcomes[outcome].mean for point in points])
-
-
-@lru_cache(maxsize=64)
-def source_model(problem: str, source: str, outcome: str, scale: Scale) -> SourceModel | None:
-    """Fit a source's own process of an outcome on a scale; None if it explains too little of the source's own points.
-
-    A pure function of the JSON texts of problem and source, kept so that a campaign fits each source once.
-    """
-    asked, told = Problem.model_validate_json(problem), Source.model_validate_json(source)
-    space = Space(asked)
-    points, y = outcomes_of(asked, told, outcome)
-    rows, known = encode(space, points)
-    sems = [point.outcomes[outcome].sem for point in points]
-    exact = np.array([s for s in sems if s is not None])
-    variances = None
-    if len(exact) == len(sems) and np.any(exact > 0):
-        floored = np.maximum(np.square(exact), 0.05 * np.mean(np.square(exact)))
-        variances = floored * np.exp(2.0 * scale.log_slope(y)) / scale.spread**2
-    if len(rows) > MOST:
-        kept = _thinned(rows, y)
-        rows, y, variances = rows[kept], y[kept], variances if variances is None else variances[kept]
-    groups = np.unique(space.groups[known], return_inverse=True)[1]
-    try:
-        likeliest, _ = fit(rows[:, known], scale.to_model(y), groups, variances).draw()
-    except FitFailed:
-        return None
-    metric = np.zeros((space.width, space.width))
-    metric[np.ix_(known, known)] = likeliest.metric
-    model = SourceModel(scale, Process.build(rows, scale.to_model(y), [replace(likeliest, metric=metric)]))
-    with torch.no_grad():
-        explained = float(model.mean(torch.as_tensor(rows)).var())
-    return model if explained >= SIGNAL else None
-
-
-def encode(space: Space, points: Sequence[SourcePoint]) -> tuple[Matrix, list[int]]:
-    """Return points as rows (n, d), with 0 where nothing is known, and the columns of which something is known.
-
-    Values beyond a parameter's range lie beyond 0..1.
-    """
-    rows, known = np.zeros((len(points), space.width)), []
-    for parameter, columns in zip(space.problem.parameters, space.slices, strict=True):
-        if not points or parameter.name not in points[0].values:
-            continue
-        known += range(columns.start, columns.stop)
-        for row, point in zip(rows, points, strict=True):
-            value = point.values[parameter.name]
-            if isinstance(parameter, Categorical):
-                row[columns.start + parameter.values.index(str(value))] = 1.0
-            else:
-                row[columns] = parameter.to_unit(value)
-    return rows, known
-
-
-def _thinned(rows: Matrix, y: Matrix) -> list[int]:
-    """Return `MOST` places: those of the least and greatest outcomes first, then each the farthest from all before."""
-    order = np.argsort(y, kind="stable")
-    chosen = [int(k) for k in [*order[: MOST // 8], *order[-(MOST // 8) :]]]
-    gaps = np.min([np.square(rows - rows[k]).sum(axis=1) for k in chosen], axis=0)
-    while len(chosen) < MOST:
-        gaps[chosen] = -1.0
-        chosen.append(int(np.argmax(gaps)))
-        gaps = np.minimum(gaps, np.square(rows - rows[chosen[-1]]).sum(axis=1))
-    return sorted(chosen)
