@@ -91,7 +91,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         effects=effects(problem, campaign.seed, observations, experiments),
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
-        earlier=_earlier(ledger, campaign_id, problem, experiments),
+        earlier=earlier(ledger, campaign_id, problem, experiments),
         by_hand=hand,
         references=control.charts_of(ledger, campaign),
         calls=_calls(calls),
@@ -99,7 +99,8 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
     )
 
 
-def _earlier(ledger: Ledger, campaign_id: str, problem: Problem, experiments: Sequence[Experiment]) -> list[str]:
+def earlier(ledger: Ledger, campaign_id: str, problem: Problem, experiments: Sequence[Experiment]) -> list[str]:
+    """Say of each source of earlier data what was read and what it had to say at the last suggestion."""
     from athanor.agents.transfer import stored, summary
     from athanor.planners.source import Source
 

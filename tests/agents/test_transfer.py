@@ -9,11 +9,14 @@ import pytest
 
 from athanor.agents import reading, transfer
 from athanor.agents.campaign import run_campaign
+from athanor.agents.context import propose
 from athanor.agents.opening import open_campaign
 from athanor.agents.spec import Spec, SpecError, load
+from athanor.console.report.build import earlier
 from athanor.instruments import laboratory
 from athanor.memory.canonical import digest
 from athanor.memory.ledger import Ledger
+from athanor.planners.problem import Problem
 from athanor.planners.source import Source
 
 HEAD = "residence_time [min],equivalents,concentration [mol/L],temperature [K],sty [kg/m^3/h],e_factor\n"
@@ -149,6 +152,21 @@ def test_the_planner_gets_them_and_says_so(bench: Any, tmp_path: Path) -> None:
     [experiment] = bench.ledger.experiments(campaign_id)
     assert experiment.candidate["why"]["method"] == "test of earlier data"
     assert "what old.csv holds for the best" in experiment.candidate["why"]["detail"]
+
+
+def test_the_report_says_what_was_read_and_what_it_had_to_say(ledger: Ledger, tmp_path: Path) -> None:
+    table(tmp_path)
+    campaign_id = open_campaign(file(tmp_path, "  - table: old.csv"), ledger)
+    campaign = ledger.campaign(campaign_id)
+    problem = Problem.model_validate(campaign.problem)
+    [bare] = earlier(ledger, campaign_id, problem, [])
+    assert bare.endswith("6 points of " + ", ".join(problem.outcomes))
+    why = {"detail": "d", "transfer": ["old.csv: related in sty, weight 0.90", "other.csv: related in sty"]}
+    values = {"residence_time": 1.0, "equivalents": 2.0, "concentration": 0.3, "temperature": 60.0}
+    given: dict[str, Any] = {"purpose": "explore", "source": "planner", "candidate": {"why": why}, "replicates": 1}
+    experiment = ledger.add_experiment(propose(ledger, campaign, values=values, **given))
+    [line] = earlier(ledger, campaign_id, problem, [experiment])
+    assert line == f"{bare}. At the last suggestion: old.csv: related in sty, weight 0.90"
 
 
 def test_a_campaign_whose_data_were_not_stored_does_not_go_on_without(
