@@ -46,7 +46,7 @@ def test_the_shifted_one_has_its_optimum_elsewhere_and_the_trap_far_away() -> No
         for kind, function in outcome.items()
     }
     assert far["trap"] > 0.3
-    assert outcome["trap"](FOUND.problem.from_unit(best.tolist())) > np.median(truth) - 1e-6
+    assert outcome["trap"](FOUND.problem.from_unit(best.tolist())) > 0.9 * np.median(truth)
     assert FOUND.regret(min(grid, key=outcome["shifted"])) > transfer.target_of("branin", FOUND)
 
 
