@@ -91,7 +91,8 @@ def encode(space: Space, points: Sequence[SourcePoint]) -> tuple[Matrix, list[in
 
     Values beyond a parameter's range lie beyond 0..1.
     """
-    rows, known = np.zeros((len(points), space.width)), []
+    rows = np.zeros((len(points), space.width))
+    known: list[int] = []
     for parameter, columns in zip(space.problem.parameters, space.slices, strict=True):
         if not points or parameter.name not in points[0].values:
             continue

@@ -216,14 +216,14 @@ class Related:
         slopes = np.exp(thetas[:, -1])
         at, y = self.posterior, self.posterior.y - slopes[:, None] * self.mean
         extra = np.square(slopes)[:, None, None] * self.covariance
-        value = losses(thetas[:, :-1], at.rows, y, at.shape, at.fixed, extra) + self._penalty(thetas)
+        values = losses(thetas[:, :-1], at.rows, y, at.shape, at.fixed, extra) + self._penalty(thetas)
         # The parts of the densities of priors in which the structures differ.
         slants = len(at.shape.pairs[0])
         constant = (
             slants * math.log(SLANT_PRIOR) + math.log(SLOPE_PRIOR[1]) + 0.5 * (slants + 1) * math.log(2 * math.pi)
         )
         constant += math.log(REMAINDER_PRIOR[1] / SCALE_PRIOR[1])
-        return thetas, -value - constant - log_density
+        return thetas, -values - constant - log_density
 
     def finished(self, theta: Matrix) -> Hyperparameters:
         """Return a vector's hyper-parameters of the remainder; `mean` is the shift."""
