@@ -70,6 +70,7 @@ class Context:
     is_lost: bool = False
     started: float = field(default_factory=time.monotonic)
     book: Book = field(init=False)
+    _sources: list[dict[str, Any]] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.book = Book(self.ledger, self.campaign.id)
@@ -185,6 +186,19 @@ class Context:
                 }
             )
         return references.filled(watch.charts(self), items)
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Earlier data that the planner may learn from, as they were when the campaign was opened.
+
+        Raises:
+            TransferLost: they are not all in the ledger.
+        """
+        from athanor.agents import transfer
+
+        if self._sources is None:
+            wanted = len(self.spec.transfer)
+            self._sources = transfer.stored(self.ledger, self.id, wanted) if wanted else []
+        return self._sources
 
     def check_point(self, values: Mapping[str, Value], *, is_operators: bool = False) -> None:
         """Check a point against the problem and the instrument's limits.

@@ -77,7 +77,7 @@ def examine(spec: Spec, text: str = "", document: Any = None) -> tuple[Profile |
     return profile, problems
 
 
-def line_in(text: str, path: Sequence[str]) -> int | None:
+def line_in(text: str, path: Sequence[int | str]) -> int | None:
     """The line on which a field stands in a campaign's file, None where there is no text."""
     return line_of(_document(text), tuple(path))
 

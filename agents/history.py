@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +23,10 @@ class DataError(ValueError):
     """A CSV file that cannot be used; names the file, the line, the column and the remedy."""
 
 
+class MissingColumns(DataError):
+    """A CSV file without a column for some parameter."""
+
+
 class Measurement(NamedTuple):
     """One row: the point, its outcomes in the problem's units, and the line of the file it stands in."""
 
@@ -31,7 +35,9 @@ class Measurement(NamedTuple):
     line: int
 
 
-def read_measurements(path: Path, problem: Problem, outcomes: Mapping[str, str | None]) -> list[Measurement]:
+def read_measurements(
+    path: Path, problem: Problem, outcomes: Mapping[str, str | None], only: Sequence[str] | None = None
+) -> list[Measurement]:
     """Read points and their outcomes.
 
     Args:
@@ -41,6 +47,7 @@ def read_measurements(path: Path, problem: Problem, outcomes: Mapping[str, str |
             was measured is passed over.
         problem: names, units and kinds of the parameters.
         outcomes: the outcomes and their units.
+        only: the parameters that must be there, the others not being read; values may then lie outside the problem.
 
     Raises:
         DataError: naming the first line and column that is wrong.
@@ -58,14 +65,15 @@ def read_measurements(path: Path, problem: Problem, outcomes: Mapping[str, str |
     for index, header in enumerate(rows[0]):
         if match := _HEADER.match(header):
             columns[match["name"]] = (index, match["unit"])
-    missing = [name for name in problem.names if name not in columns]
+    names = problem.names if only is None else tuple(only)
+    missing = [name for name in names if name not in columns]
     if missing:
-        raise DataError(f"{path}:1: no column for {', '.join(missing)}; found {', '.join(columns) or 'none'}")
+        raise MissingColumns(f"{path}:1: no column for {', '.join(missing)}; found {', '.join(columns) or 'none'}")
     measured = [name for name in outcomes if name in columns]
     if not measured:
         raise DataError(f"{path}:1: no column for any outcome; expected one of {', '.join(outcomes)}")
     convert: dict[str, Callable[[float], float]] = {
-        name: _converter(path, name, columns[name][1], problem.unit(name)) for name in problem.names
+        name: _converter(path, name, columns[name][1], problem.unit(name)) for name in names
     }
     convert |= {name: _converter(path, name, columns[name][1], outcomes[name]) for name in measured}
     points: list[Measurement] = []
@@ -75,10 +83,10 @@ def read_measurements(path: Path, problem: Problem, outcomes: Mapping[str, str |
         reader = _Row(path, line, row, columns, convert)
         values: dict[str, Value] = {
             name: reader.text(name) if isinstance(problem.parameter(name), Categorical) else reader.number(name)
-            for name in problem.names
+            for name in names
         }
         try:
-            checked = problem.validate_point(_whole(values))
+            checked = problem.validate_point(_whole(values)) if only is None else values
         except InvalidPoint as error:
             raise DataError(f"{path}:{line}: {error}") from error
         there = {name: reader.outcome(name) for name in measured if reader.text(name)}
@@ -146,11 +154,23 @@ class _Converter:
 
 
 def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> Callable[[float], float]:
+    if given is None and wanted not in (None, "", "1"):
+        raise DataError(f"{path}:1: column {name} states no unit; write '{name} [{wanted}]'")
+    try:
+        return float if given is None else to_unit(given, wanted)
+    except ValueError as error:
+        raise DataError(f"{path}:1: column {name}: {error}") from error
+
+
+def to_unit(given: str | None, wanted: str | None) -> Callable[[float], float]:
+    """Return what turns numbers in one unit into numbers in another.
+
+    Raises:
+        ValueError: there is no such thing.
+    """
     from athanor.instruments.units import same_unit
 
-    if given is None or same_unit(given, wanted):
-        if given is None and wanted not in (None, "", "1"):
-            raise DataError(f"{path}:1: column {name} states no unit; write '{name} [{wanted}]'")
+    if same_unit(given, wanted):
         return float
     import pint
 
@@ -158,5 +178,5 @@ def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> 
     try:
         converter(1.0)
     except (pint.PintError, AttributeError, ValueError, TypeError) as error:
-        raise DataError(f"{path}:1: column {name}: cannot convert {given} to {wanted or 'a plain number'}") from error
+        raise ValueError(f"cannot convert {given} to {wanted or 'a plain number'}") from error
     return converter

@@ -11,6 +11,7 @@ from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
 from athanor.agents.planning import PlanningCancelled, PlanningFailed
+from athanor.agents.transfer import TransferLost
 from athanor.instruments.limits import LimitViolation
 from athanor.memory.errors import Duplicate
 from athanor.memory.records import Decision, Experiment
@@ -70,7 +71,7 @@ class Nodes:
                 experiment = self._suggest()
             except PlanningCancelled:
                 return {"route": "again", "experiment": ""}
-            except PlanningFailed as error:
+            except (PlanningFailed, TransferLost) as error:
                 c.pause(f"the planner could not answer: {error}")
                 return {"route": "stop", "experiment": ""}
         try:
@@ -103,6 +104,7 @@ class Nodes:
             "observations": c.planner_observations(without=c.looked_past()),
             "advice": self.inquiry.advice(),
             "progress": min(1.0, c.spent() / c.spec.budget.experiments),
+            "sources": c.sources(),
         }
 
     def _prepare(self, running: Experiment) -> None:

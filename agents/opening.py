@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from athanor.agents import transfer
 from athanor.agents.context import propose
 from athanor.agents.fitting import check_limits, fit, line_in, resolve
 from athanor.agents.spec import Spec, SpecError, SpecProblem, load, validate
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from athanor.agents.history import Measurement
     from athanor.instruments.profile import Profile
     from athanor.memory.ledger import Ledger
+    from athanor.planners.source import Source
 
 
 RETRIES = 5
@@ -36,7 +38,7 @@ def open_campaign(
         seed, budget: replace the spec's own.
 
     Raises:
-        SpecError: the file is wrong, or does not fit the instrument.
+        SpecError: the file is wrong, or does not fit the instrument, or names earlier data that are of no use.
         DataError: the CSV is wrong.
     """
     text = source.read_text(encoding="utf-8") if isinstance(source, Path) and source.exists() else ""
@@ -50,6 +52,7 @@ def open_campaign(
     profile = fit(spec, str(source) if isinstance(source, Path) else "<spec>", text)
     _check_needs(spec, ledger, profile.name, str(source) if isinstance(source, Path) else "<spec>", text)
     problem = spec.problem()
+    sources = sources_of(spec, ledger, profile, str(source) if isinstance(source, Path) else "<spec>", text)
     history = _history(data, spec, profile) if data is not None else []
     campaign = Campaign(
         id=new_campaign_id(spec.laboratory.name or profile.name),
@@ -65,6 +68,8 @@ def open_campaign(
         autonomy=spec.policy.autonomy,
     )
     ledger.add_campaign(campaign)
+    if sources:
+        transfer.store(ledger, campaign.id, sources)
     for index, row in enumerate(history, 1):
         ledger.add_observation(
             Observation(
@@ -89,6 +94,20 @@ def _check_needs(spec: Spec, ledger: Ledger, instrument: str, file: str, text: s
             SpecProblem(line_in(text, field.split(".")), field, detail, remedy) for field, detail, remedy in wrong
         ]
         raise SpecError(file, problems)
+
+
+def sources_of(spec: Spec, ledger: Ledger | None, profile: Profile, file: str, text: str) -> list[Source]:
+    """Return the earlier data that a campaign names.
+
+    Raises:
+        SpecError: they are not to be had, or of no use to this campaign.
+    """
+    if not spec.transfer:
+        return []
+    sources, wrong = transfer.read_sources(spec, profile, ledger, lambda path: line_in(text, path))
+    if wrong:
+        raise SpecError(file, wrong)
+    return sources
 
 
 def _history(path: Path, spec: Spec, profile: Profile) -> list[Measurement]:

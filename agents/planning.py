@@ -197,9 +197,13 @@ def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, An
         return RandomPlanner(problem, seed=request["seed"])
     from athanor.planners.advice import Advice
     from athanor.planners.bayesian import BayesianPlanner
+    from athanor.planners.source import Source
 
     advice = [Advice.model_validate(item) for item in request.get("advice", [])]
-    return BayesianPlanner(problem, seed=request["seed"], advice=advice, progress=request.get("progress"))
+    sources = [Source.model_validate(item) for item in request.get("sources", [])]
+    return BayesianPlanner(
+        problem, seed=request["seed"], advice=advice, progress=request.get("progress"), sources=sources
+    )
 
 
 def give_way() -> None:

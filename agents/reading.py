@@ -215,6 +215,20 @@ def _placed(spec: Spec, folders: tuple[Path, ...], tree: Any) -> tuple[Spec, Spe
     return spec, SpecProblem(line, "laboratory.profile", message, remedy)
 
 
+def _transfer(spec: Spec, profile: Profile, ledger: Ledger | None, tree: Any) -> list[SpecProblem]:
+    """What is wrong with earlier data. A text that came from elsewhere may not name files of this computer."""
+    from athanor.agents.transfer import read_sources
+
+    tables = [(place, one) for place, one in enumerate(spec.transfer) if one.table is not None]
+    if tables:
+        remedy = "use `athanor run` on the computer that has it, or name a campaign of this ledger"
+        return [
+            SpecProblem(line_of(tree, ("transfer", place)), f"transfer.{place}.table", "no table is read here", remedy)
+            for place, _ in tables
+        ]
+    return read_sources(spec, profile, ledger, lambda path: line_of(tree, path))[1] if spec.transfer else []
+
+
 def _fit(spec: Spec, tree: Any, ledger: Ledger | None, given: str | None) -> tuple[Profile | None, list[SpecProblem]]:
     from athanor.agents.needs import check_needs
     from athanor.agents.reasoners.endpoint import ModelNotConfigured, ModelSettings
@@ -228,6 +242,8 @@ def _fit(spec: Spec, tree: Any, ledger: Ledger | None, given: str | None) -> tup
             error = error.naming(given)
         line = line_of(tree, ("laboratory",))
         return None, [SpecProblem(line, "laboratory.profile", str(error), "put the instrument's profile right")]
+    if profile is not None:
+        problems += _transfer(spec, profile, ledger, tree)
     if profile is not None and ledger is not None:
         problems += [
             SpecProblem(line_of(tree, tuple(field.split("."))), field, message, remedy)

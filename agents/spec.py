@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from athanor.agents.constraint_spec import ConstraintSpec
 from athanor.agents.reference_spec import ReferenceSpec, check_reference
+from athanor.agents.transfer_spec import TransferSpec, check_transfer
 from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
 from athanor.planners.design_options import DESIGNS, DesignImpossible, DesignOptions
@@ -194,6 +195,7 @@ class StopSpec(_Strict):
 
 OF_PLANNER = "planner: "
 """How a message begins that is about the planner, though the whole file was needed to find it."""
+OF_TRANSFER = "transfer: "
 Method = Literal["bayesian", "sobol", "random"]
 
 
@@ -235,6 +237,7 @@ class Spec(_Strict):
     devices: list[str] = Field(default_factory=list)
     planner: PlannerSpec = "bayesian"
     look_ahead: Literal[0, 1] = 0
+    transfer: list[TransferSpec] = Field(default_factory=list)
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -265,6 +268,12 @@ class Spec(_Strict):
     def _reference(self) -> Spec:
         if self.reference is not None:
             check_reference(self.reference, self.problem(), self.budget.experiments)
+        return self
+
+    @model_validator(mode="after")
+    def _transfer(self) -> Spec:
+        if self.transfer:
+            check_transfer(self.transfer, self.problem(), self.planner)
         return self
 
     @model_validator(mode="after")
@@ -383,8 +392,9 @@ def validate(document: Any, file: str = "<campaign>") -> Spec:
         for item in error.errors():
             path = tuple(key for key in item["loc"] if key in ("laboratory",) or not str(key).startswith("function-"))
             message = item["msg"].removeprefix("Value error, ")
-            if not path and message.startswith(OF_PLANNER):  # it was checked against all of the file
-                path, message = ("planner",), message.removeprefix(OF_PLANNER)
+            for checked in (OF_PLANNER, OF_TRANSFER):
+                if not path and message.startswith(checked):  # it was checked against all of the file
+                    path, message = (checked.removesuffix(": "),), message.removeprefix(checked)
             problems.append(
                 SpecProblem(
                     line_of(document, path),
@@ -420,6 +430,12 @@ def load(path: Path) -> Spec:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(str(path), [SpecProblem(None, "file", f"cannot be read: {error}", "")]) from error
     spec = parse(text, str(path))
+    if any(one.table is not None for one in spec.transfer):
+        tables = [
+            one if one.table is None else one.model_copy(update={"table": str((path.parent / one.table).resolve())})
+            for one in spec.transfer
+        ]
+        spec = spec.model_copy(update={"transfer": tables})
     if spec.laboratory.profile is not None:
         profile = (path.parent / spec.laboratory.profile).resolve()
         spec = spec.model_copy(update={"laboratory": spec.laboratory.model_copy(update={"profile": str(profile)})})

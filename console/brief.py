@@ -94,6 +94,7 @@ class Brief:
     method: str
     fallback: str | None
     advice: Sequence[str]
+    """Advice and earlier data that took part in the choice, and what became of the rest."""
     hypotheses: Sequence[overview.HypothesisLine]
     uses: Sequence[Use]
     conditions: Sequence[Condition]
@@ -148,7 +149,7 @@ def look(ledger: Ledger, experiment: Experiment, person: str) -> Brief:
         why=overview.why(experiment),
         method=str(why.get("method") or experiment.source),
         fallback=why.get("fallback"),
-        advice=[str(item) for item in why.get("advice") or ()],
+        advice=[str(item) for item in (*(why.get("advice") or ()), *(why.get("transfer") or ()))],
         hypotheses=_hypotheses(ledger, experiment),
         uses=_uses(ledger, campaign, spec, experiment, experiments),
         conditions=_conditions(ledger, campaign, spec, experiment, experiments, place, person),

@@ -33,8 +33,8 @@ RESULT = "result.json"
 CANCEL = "cancel"
 LOG = "log"
 
-LEFT_OUT: dict[str, Any] = {"consumables": {}, "sample": None, "devices": []}
-"""What a rehearsal does without: it uses up no stock, and takes no sample and no other instrument."""
+LEFT_OUT: dict[str, Any] = {"consumables": {}, "sample": None, "devices": [], "transfer": []}
+"""What a rehearsal does without: it uses up no stock, takes no sample or instrument; its ledger has no campaigns."""
 
 
 def simplified(spec: Spec, laboratory: str, options: Mapping[str, Any], experiments: int) -> tuple[Spec, list[str]]:

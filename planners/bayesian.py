@@ -21,11 +21,14 @@ from athanor.planners.advice import Advice
 from athanor.planners.hyperparameters import FitFailed, Matrix
 from athanor.planners.pareto import non_dominated
 from athanor.planners.problem import Problem, Value
+from athanor.planners.promising import promising
 from athanor.planners.protocol import Best, Candidate, Predicted, Why
 from athanor.planners.search import maximize
+from athanor.planners.source import Source
 from athanor.planners.space import Space
 from athanor.planners.state import AskTell, observation_key
 from athanor.planners.surrogate import Surrogate, build, moderated
+from athanor.planners.transfer import DECIDE, TRUSTED, Relation
 
 NEW = 1e-3
 """Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
@@ -54,6 +57,9 @@ class BayesianPlanner(AskTell):
         progress: share of the budget already used, from 0 to 1; None when there is no budget. Towards the end the
             planner collects what it knows to be good (one objective to maximise or minimise), and from half of it on
             every second suggestion stays near the best point known.
+        sources: earlier data, of which as much is believed as the campaign's own results bear out, see
+            `athanor.planners.transfer`. The first suggestions try what they hold for best; once they are trusted, the
+            rest of the initial design is left out.
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -65,6 +71,7 @@ class BayesianPlanner(AskTell):
         initial: int | None = None,
         advice: Iterable[Advice] = (),
         progress: float | None = None,
+        sources: Iterable[Source] = (),
     ) -> None:
         super().__init__(problem, seed)
         if initial is not None and (isinstance(initial, bool) or not isinstance(initial, int) or initial < 1):
@@ -74,6 +81,10 @@ class BayesianPlanner(AskTell):
         if progress is not None and not 0.0 <= progress <= 1.0:
             raise ValueError(f"progress must lie between 0 and 1, got {progress!r}")
         self.progress = progress
+        self.sources: tuple[Source, ...] = tuple(source.validate_for(problem) for source in sources)
+        names = [source.name for source in self.sources]
+        if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+            raise ValueError(f"two sources are called {twice}: rename one")
         self._space = Space(problem)
         self._fitted: dict[bool, tuple[str, Surrogate]] = {}
 
@@ -89,21 +100,24 @@ class BayesianPlanner(AskTell):
     def surrogate(self, moderate: bool = False) -> Surrogate:
         """Return the model of everything measured; raise `FitFailed` if there is too little to fit.
 
-        With `moderate`, poor results of the objectives count as middling ones (`athanor.planners.surrogate.moderated`).
+        With `moderate`, poor results of the objectives count as middling ones (`athanor.planners.surrogate.moderated`),
+        and nothing is taken from sources.
         A fit depends on the observations alone; it is kept only to avoid doing the same work twice.
         """
         key = "\n".join(observation_key(o) for o in self.measured)
         if moderate not in self._fitted or self._fitted[moderate][0] != key:
             observations = moderated(self._problem, self.measured) if moderate else self.measured
             with single_threaded(), manual_seed(self.seed):
-                self._fitted[moderate] = (key, build(self._problem, self._space, observations))
+                sources = () if moderate else self.sources
+                self._fitted[moderate] = (key, build(self._problem, self._space, observations, sources))
         return self._fitted[moderate][1]
 
     def _choose(self, number: int) -> Candidate:
         measured = self.measured
         enough = sum(set(self._problem.outcomes) <= set(o.outcomes) for o in measured)
-        if enough < self.initial and number <= self.initial:
-            return self._design(number, "initial design (scrambled Sobol)", None)
+        if enough < self.initial and number <= self.initial and not self._is_informed(enough):
+            tested = self._test(number)
+            return tested or self._design(number, "initial design (scrambled Sobol)", None)
         settled = self.progress is not None and self.progress >= SETTLED
         near = settled and number % 2 == 0
         collecting = self.progress is not None and self.progress >= COLLECT
@@ -129,8 +143,40 @@ class BayesianPlanner(AskTell):
             predicted = surrogate.predict(values)
         fallback = "; ".join(f for f in (surrogate.fallback, repeated) if f) or None
         detail = self._explain(surrogate, chosen, values, predicted)
-        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice)
+        transfer = tuple(relation.words(self._problem.unit(relation.outcome)) for relation in surrogate.relations)
+        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice, transfer=transfer)
         return self._candidate(number, values, why, predicted)
+
+    def relations(self) -> list[Relation]:
+        """Return what each source has to say about each outcome by now.
+
+        Raises:
+            FitFailed: if too little was measured for a model.
+        """
+        return list(self.surrogate().relations)
+
+    def _is_informed(self, enough: int) -> bool:
+        """Whether what was measured so far shows that sources know every outcome, so that no more need be spread."""
+        if not self.sources or enough < DECIDE:
+            return False
+        try:
+            relations = self.surrogate().relations
+        except FitFailed:
+            return False
+        known = {name: sum(r.weight for r in relations if r.outcome == name) for name in self._problem.outcomes}
+        return min(known.values()) >= TRUSTED
+
+    def _test(self, number: int) -> Candidate | None:
+        """Return the point that source `number` holds for best, if there is such a source and it is worth a test."""
+        if number > min(len(self.sources), DECIDE):
+            return None
+        source = self.sources[number - 1]
+        with single_threaded():
+            values = promising(self._problem, source, self.seed)
+        if values is None or self.is_in(values, self.taken):
+            return None
+        detail = f"Point {number} tests what {source.name} holds for the best, as far as it knows."
+        return self._candidate(number, values, Why(method="test of earlier data", detail=detail))
 
     def _design(self, number: int, method: str, fallback: str | None) -> Candidate:
         size = 1 << (max(number, DESIGN) - 1).bit_length()
@@ -246,7 +292,10 @@ class BayesianPlanner(AskTell):
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON types."""
         advice = [item.model_dump(mode="json") for item in self.advice]
-        return {**super().to_dict(), "initial": self.initial, "advice": advice, "progress": self.progress}
+        state = {**super().to_dict(), "initial": self.initial, "advice": advice, "progress": self.progress}
+        if self.sources:
+            state["sources"] = [source.model_dump(mode="json") for source in self.sources]
+        return state
 
     @classmethod
     def _options(cls, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,6 +304,7 @@ class BayesianPlanner(AskTell):
             "initial": data["initial"],
             "advice": [Advice.model_validate(item) for item in items],
             "progress": data.get("progress"),
+            "sources": [Source.model_validate(item) for item in data.get("sources", [])],
         }
 
 

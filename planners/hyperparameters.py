@@ -196,11 +196,22 @@ class Fit:
     """The likeliest hyper-parameters if distances may be oblique, and how to weigh all of them.
 
     `draw` returns the likeliest of the likelier structure, oblique or along the axes, and equally weighted draws from
-    the posterior of both.
+    the posterior of both; `weigh` returns the structures that it draws from (none where there are many points).
     """
 
     likeliest: Hyperparameters
     draw: Callable[[], tuple[Hyperparameters, list[Hyperparameters]]]
+    weigh: Callable[[], list[Weighed]]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One structure: its posterior, the least loss and its vector, vectors (k, t) and the log worth (k,) of each."""
+
+    posterior: Posterior
+    optimum: tuple[float, Matrix]
+    thetas: Matrix
+    log_weights: Matrix
 
 
 @dataclass(frozen=True)
@@ -214,6 +225,13 @@ class Posterior:
 
     def loss(self, theta: Matrix) -> tuple[float, Matrix]:
         """Return the negative log posterior, up to a constant, and its gradient at one vector (t,)."""
+        return self.terms(theta)[:2]
+
+    def terms(self, theta: Matrix, extra: Matrix | None = None) -> tuple[float, Matrix, Matrix, Matrix]:
+        """Return loss, gradient, the loss's gradient by the covariance (n, n), and the weights (n,) of the residuals.
+
+        `extra` (n, n) is added to the covariance.
+        """
         shape, rows, y, n = self.shape, self.rows, self.y, len(self.y)
         count, (i, j) = shape.count, shape.pairs
         metric = shape.metric(theta)
@@ -223,10 +241,12 @@ class Posterior:
         sigma = 0.0 if shape.known else math.exp(theta[count + 1])
         covariance = kernel.copy()
         covariance[np.diag_indices(n)] += self.fixed + sigma + JITTER
+        if extra is not None:
+            covariance += extra
         try:
             factor = cholesky(covariance, lower=True, check_finite=False)
         except LinAlgError:
-            return 1e10, np.zeros_like(theta)
+            return 1e10, np.zeros_like(theta), np.zeros((n, n)), np.zeros(n)
         inverse = cho_solve((factor, True), np.eye(n), check_finite=False)
         ones = inverse.sum(axis=1)
         mean = float(ones @ y) / float(ones.sum())
@@ -243,7 +263,7 @@ class Posterior:
         if not shape.known:
             gradient[count + 1] += float(np.trace(inner)) * sigma
         gradient[shape.first :] += by_metric[i, j] * np.diag(metric)[i]
-        return value, gradient
+        return value, gradient, inner, alpha
 
     def optima(self) -> list[tuple[float, Matrix]]:
         """Return the minima of the loss that the starts lead to, the least first."""
@@ -256,12 +276,14 @@ class Posterior:
                 found.append((float(result.fun), np.asarray(result.x)))
         return sorted(found, key=lambda optimum: optimum[0])
 
-    def finished(self, theta: Matrix, loss: float = math.inf) -> Hyperparameters:
-        """Return a vector's hyper-parameters; their evidence follows from the loss."""
+    def finished(self, theta: Matrix, loss: float = math.inf, extra: Matrix | None = None) -> Hyperparameters:
+        """Return a vector's hyper-parameters; their evidence follows from the loss. `extra` as in `terms`."""
         count, n = self.shape.count, len(self.y)
         metric, scale = self.shape.metric(theta), math.exp(theta[count])
         noises: Matrix = self.fixed + (0.0 if self.shape.known else math.exp(theta[count + 1])) + JITTER
         covariance = scale * correlation(squared_distances(self.rows @ metric.T))[0] + np.diag(noises)
+        if extra is not None:
+            covariance += extra
         ones = np.linalg.solve(covariance, np.ones(n))
         evidence = -loss - 0.5 * n * math.log(2.0 * math.pi)
         return Hyperparameters(metric, scale, noises, float(ones @ self.y) / float(ones.sum()), evidence)
@@ -273,7 +295,7 @@ class Posterior:
         for value, theta in optima[1:]:
             if value < least + WORTH and all(float(np.abs(theta - mode).max()) > SAME for mode in modes):
                 modes.append(theta)
-        thetas, log_density = _propose(modes, [_curvature(self.loss, mode) for mode in modes])
+        thetas, log_density = propose(modes, [curvature(self.loss, mode) for mode in modes])
         # The density of the slants' prior is what the structures' posteriors differ in.
         slants = len(self.shape.pairs[0])
         constant = slants * (math.log(SLANT_PRIOR) + 0.5 * math.log(2.0 * math.pi))
@@ -293,44 +315,52 @@ def fit(rows: Matrix, y: Matrix, groups: NDArray[np.int_], variances: Matrix | N
         raise FitFailed(f"the covariance of {len(y)} points was not positive definite from any start")
     likeliest = oblique.finished(optima[0][1], optima[0][0])
 
-    def draw() -> tuple[Hyperparameters, list[Hyperparameters]]:
+    def weigh() -> list[Weighed]:
         if len(y) > MANY:
-            return likeliest, [likeliest]
+            return []
         structures = [(oblique, optima)]
         if len(oblique.shape.pairs[0]):
             straight = replace(oblique, shape=replace(oblique.shape, is_oblique=False))
             if found := straight.optima():
                 structures.append((straight, found))
-        worth = [posterior.proposals(found) for posterior, found in structures]
-        likelier = int(np.argmax([logsumexp(log_weights) for _, log_weights in worth]))
-        posterior, found = structures[likelier]
-        owners = [
-            (posterior, theta)
-            for (posterior, _), (thetas, _) in zip(structures, worth, strict=True)
-            for theta in thetas
-        ]
-        log_weights = np.concatenate([log_weights for _, log_weights in worth])
-        weights = np.exp(log_weights - log_weights.max())
-        places = (np.arange(DRAWS) + 0.5) / DRAWS
-        picks = np.searchsorted(np.cumsum(weights) / weights.sum(), places).clip(max=len(owners) - 1)
-        drawn = [owner.finished(theta) for owner, theta in (owners[int(k)] for k in picks)]
-        return posterior.finished(found[0][1], found[0][0]), drawn
+        return [Weighed(posterior, found[0], *posterior.proposals(found)) for posterior, found in structures]
 
-    return Fit(likeliest, draw)
+    def draw() -> tuple[Hyperparameters, list[Hyperparameters]]:
+        if len(y) > MANY:
+            return likeliest, [likeliest]
+        weighed = weigh()
+        likelier = weighed[int(np.argmax([logsumexp(one.log_weights) for one in weighed]))]
+        owners = [(one.posterior, theta) for one in weighed for theta in one.thetas]
+        picks = resample(np.concatenate([one.log_weights for one in weighed]))
+        drawn = [owner.finished(theta) for owner, theta in (owners[k] for k in picks)]
+        return likelier.posterior.finished(likelier.optimum[1], likelier.optimum[0]), drawn
+
+    return Fit(likeliest, draw, weigh)
 
 
-def losses(thetas: Matrix, rows: Matrix, y: Matrix, shape: Shape, fixed: Matrix) -> Matrix:
+def resample(log_weights: Matrix) -> list[int]:
+    """Return `DRAWS` places among weights (k,), each as often as it is worth: the same every time."""
+    weights = np.exp(log_weights - log_weights.max())
+    places = (np.arange(DRAWS) + 0.5) / DRAWS
+    picks = np.searchsorted(np.cumsum(weights) / weights.sum(), places).clip(max=len(weights) - 1)
+    return [int(k) for k in picks]
+
+
+def losses(thetas: Matrix, rows: Matrix, y: Matrix, shape: Shape, fixed: Matrix, extra: Matrix | None = None) -> Matrix:
     """Return the negative log posterior (k,), up to a constant, of many vectors of hyper-parameters (k, t) at once.
 
-    `fixed` (n,) is the known part of the noise variance.
+    `fixed` (n,) is the known part of the noise variance. Outcomes may differ from vector to vector: y (k, n) then;
+    `extra` (k, n, n) is added to the covariances.
     """
-    count, n = shape.count, len(y)
+    count, n = shape.count, len(rows)
     coordinates = rows @ np.swapaxes(shape.metric(thetas), -1, -2)
     covariances = np.exp(thetas[:, count])[:, None, None] * correlation(squared_distances(coordinates))[0]
     noise = 0.0 if shape.known else np.exp(thetas[:, count + 1])[:, None]
     covariances[:, np.arange(n), np.arange(n)] += fixed + noise + JITTER
+    if extra is not None:
+        covariances += extra
     factors, failed = torch.linalg.cholesky_ex(torch.as_tensor(covariances))
-    sides = torch.as_tensor(np.stack([y, np.ones(n)], axis=1)).expand(len(thetas), n, 2)
+    sides = torch.as_tensor(np.stack([y, np.ones(y.shape)], axis=-1)).expand(len(thetas), n, 2)
     solved = torch.linalg.solve_triangular(factors, sides, upper=False)
     products = (solved.mT @ solved).numpy()
     value = 0.5 * (products[:, 0, 0] - products[:, 0, 1] ** 2 / products[:, 1, 1])
@@ -338,14 +368,14 @@ def losses(thetas: Matrix, rows: Matrix, y: Matrix, shape: Shape, fixed: Matrix)
     return np.where(np.isfinite(value) & (failed.numpy() == 0), value, np.inf)
 
 
-def _curvature(loss: Callable[[Matrix], tuple[float, Matrix]], theta: Matrix) -> Matrix:
+def curvature(loss: Callable[[Matrix], tuple[float, Matrix]], theta: Matrix) -> Matrix:
     """Return the Hessian of a loss by central differences of its gradient."""
     step = 1e-3
     rows = [(loss(theta + step * e)[1] - loss(theta - step * e)[1]) / (2.0 * step) for e in np.eye(len(theta))]
     return 0.5 * (np.stack(rows) + np.stack(rows).T)
 
 
-def _propose(modes: Sequence[Matrix], curvatures: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
+def propose(modes: Sequence[Matrix], curvatures: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
     """Return proposals (k, t), the same every time, and the log density of each."""
     size = len(modes[0])
     cube = qmc.Sobol(size + 2, rng=np.random.default_rng(1)).random(PROPOSALS).clip(1e-6, 1.0 - 1e-6)

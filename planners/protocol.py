@@ -93,12 +93,16 @@ class Observation(Record):
 
 
 class Why(Record):
-    """Why a candidate was chosen: method, fallback if one was taken, a sentence for a scientist, advice used."""
+    """Why a candidate was chosen: method, fallback if one was taken, a sentence for a scientist, advice used.
+
+    `transfer` says what was taken from earlier data; it is left out of the record of a campaign that has none.
+    """
 
     method: str
     fallback: str | None = None
     detail: str
     advice: tuple[str, ...] = ()
+    transfer: Annotated[tuple[str, ...], Field(exclude_if=lambda lines: not lines)] = ()
 
 
 class Candidate(Record):

@@ -29,7 +29,11 @@ from athanor.planners.hyperparameters import (
 from athanor.planners.problem import Objective, OutcomeConstraint, Problem, Value
 from athanor.planners.process import Process
 from athanor.planners.protocol import Measured, Observation, Predicted
+from athanor.planners.source import LEAST as FEWEST
+from athanor.planners.source import Source
+from athanor.planners.source_model import SourceModel, outcomes_of, source_model
 from athanor.planners.space import Space
+from athanor.planners.transfer import Choice, Mixture, Relation, relate
 
 LOG_ODDS = {"plain": 0.0, "log": 3.0, "saturating": 3.0, "logit": 6.0}
 """By how much the log evidence of a scale must exceed that of the plain one to be taken: more for one whose ends were
@@ -152,7 +156,10 @@ class OutcomeModel:
 
 @dataclass
 class Surrogate:
-    """All outcome models of a problem, and the points they have seen together."""
+    """All outcome models of a problem, and the points they have seen together.
+
+    `relations` say, outcome by outcome, what each source of earlier data has to say.
+    """
 
     problem: Problem
     space: Space
@@ -162,6 +169,7 @@ class Surrogate:
     observations: list[Observation]
     notes: list[str] = field(default_factory=list)
     fallback: str | None = None
+    relations: list[Relation] = field(default_factory=list)
 
     def posterior(self, rows: Matrix) -> tuple[Matrix, Matrix]:
         """Return mean and variance on the models' scales, each (n, m), of the noise-free outcomes at rows (n, d)."""
@@ -260,8 +268,10 @@ def moderated(problem: Problem, observations: Sequence[Observation]) -> list[Obs
     ]
 
 
-def build(problem: Problem, space: Space, observations: Sequence[Observation]) -> Surrogate:
-    """Fit one process per outcome to the observations that have it.
+def build(
+    problem: Problem, space: Space, observations: Sequence[Observation], sources: Sequence[Source] = ()
+) -> Surrogate:
+    """Fit one process per outcome to the observations that have it, and to `sources` where they bear it out.
 
     Raises:
         FitFailed: if an outcome has fewer than two observations.
@@ -269,6 +279,7 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
     outcomes: dict[str, OutcomeModel] = {}
     notes: list[str] = []
     fallback: str | None = None
+    relations: list[Relation] = []
     measured: dict[str, dict[int, float]] = {}
     for name in problem.outcomes:
         having = [o for o in observations if name in o.outcomes]
@@ -276,14 +287,14 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
             raise FitFailed(f"{name} has {len(having)} observations; a model needs 2")
         rows = space.encode([o.values for o in having])
         y = np.array([o.outcomes[name].mean for o in having])
-        scale, hyperparameters, draws, failure = _fit_outcome(
-            space, rows, y, _variances(having, name), _levels(problem, name)
-        )
+        asked = Asked(problem, sources, name, _levels(problem, name))
+        scale, hyperparameters, draws, failure, taken = _fit_outcome(space, rows, y, _variances(having, name), asked)
+        relations += asked.relations
         if failure is not None:
             fallback = f"fixed hyper-parameters for {name} ({failure})"
         if not scale.is_linear:
             notes.append(f"{name} is modelled on a {NAMES[scale.kind]} scale")
-        process = Process.build(rows, scale.to_model(y), draws)
+        process = Process.build(rows, scale.to_model(y), draws, taken)
         outcomes[name] = OutcomeModel(name, scale, process, hyperparameters)
         measured[name] = {
             i: scale.to_model(o.outcomes[name].mean) for i, o in enumerate(observations) if name in o.outcomes
@@ -299,6 +310,7 @@ def build(problem: Problem, space: Space, observations: Sequence[Observation]) -
         observations=complete,
         notes=notes,
         fallback=fallback,
+        relations=relations,
     )
 
 
@@ -354,10 +366,11 @@ def _levels(problem: Problem, name: str) -> list[float]:
     return [level for level in limits if level is not None]
 
 
-def _candidate_scales(y: Matrix, levels: Sequence[float]) -> list[Scale]:
+def _candidate_scales(y: Matrix, levels: Sequence[float], every: bool = False) -> list[Scale]:
     """Return the scales worth trying, neither shifted nor spread; stretched ones need enough points to tell.
 
-    Their ends lie beyond every outcome seen and every level asked about, which would else be out of reach for ever.
+    With `every` all that are possible. Their ends lie beyond every outcome seen and every level asked about, which
+    would else be out of reach for ever.
     """
     scales = [Scale("plain", 0.0, 1.0)]
     if len(y) < LEAST:
@@ -365,25 +378,54 @@ def _candidate_scales(y: Matrix, levels: Sequence[float]) -> list[Scale]:
     middle = float(np.median(y))
     low, high = min(*y.tolist(), *levels), max(*y.tolist(), *levels)
     reach = EDGE * (high - low)
-    if y.min() > 0 and y.max() > LOG_SPAN * y.min():
+    if y.min() > 0 and (every or y.max() > LOG_SPAN * y.min()):
         scales.append(Scale("log", 0.0, 1.0))
-    if high - middle < (middle - low) / 2:
+    if (every and reach > 0) or high - middle < (middle - low) / 2:
         scales.append(Scale("saturating", 0.0, 1.0, edge=high + reach))
     if reach > 0:
         scales.append(Scale("logit", 0.0, 1.0, floor=low - reach, edge=high + reach))
     return scales
 
 
+@dataclass
+class Asked:
+    """An outcome of which earlier data may know something; `relations` are found while it is fitted."""
+
+    problem: Problem
+    sources: Sequence[Source]
+    name: str
+    levels: Sequence[float]
+    relations: list[Relation] = field(default_factory=list)
+
+    def models(self, kind: Kind) -> dict[int, SourceModel]:
+        """Return the processes of the sources that know the outcome, each on its own scale of one kind, by place."""
+        found = {}
+        for k, source in enumerate(self.sources):
+            y = outcomes_of(self.problem, source, self.name)[1]
+            raw = next((s for s in _candidate_scales(y, self.levels, every=True) if s.kind == kind), None)
+            if len(y) < FEWEST or raw is None or float(np.std(y)) == 0.0:
+                continue
+            texts = self.problem.model_dump_json(), source.model_dump_json()
+            if (model := source_model(*texts, self.name, standardised(raw, y))) is not None:
+                found[k] = model
+        return found
+
+
+def standardised(raw: Scale, y: Matrix) -> Scale:
+    """Return a scale with the shift and spread of outcomes."""
+    t = raw.stretch(y)
+    spread = float(np.std(t, ddof=1))
+    size = max(1e-300, float(np.abs(t).max()))
+    return replace(raw, shift=float(np.mean(t)), spread=spread if spread > 1e-9 * size else 1.0)
+
+
 def _fit_outcome(
-    space: Space, rows: Matrix, y: Matrix, variances: Matrix | None, levels: Sequence[float]
-) -> tuple[Scale, Hyperparameters, list[Hyperparameters], str | None]:
-    choices: list[tuple[float, Scale, Fit]] = []
+    space: Space, rows: Matrix, y: Matrix, variances: Matrix | None, asked: Asked
+) -> tuple[Scale, Hyperparameters, list[Hyperparameters], str | None, Mixture | None]:
+    choices: list[tuple[float, float, Scale, Fit]] = []
     failure = "no fit"
-    for raw in _candidate_scales(y, levels):
-        t = raw.stretch(y)
-        spread = float(np.std(t, ddof=1))
-        size = max(1e-300, float(np.abs(t).max()))
-        scale = replace(raw, shift=float(np.mean(t)), spread=spread if spread > 1e-9 * size else 1.0)
+    for raw in _candidate_scales(y, asked.levels):
+        scale = standardised(raw, y)
         slope = raw.log_slope(y)
         noise = None if variances is None else variances * np.exp(2.0 * slope) / scale.spread**2
         try:
@@ -393,14 +435,20 @@ def _fit_outcome(
             continue
         # The evidence of y itself: the density on the model's scale times the derivative of the scale.
         evidence = found.likeliest.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
-        choices.append((evidence - LOG_ODDS[scale.kind], scale, found))
+        offset = float(slope.sum()) - len(y) * math.log(scale.spread) - LOG_ODDS[scale.kind]
+        choices.append((evidence - LOG_ODDS[scale.kind], offset, scale, found))
+    if choices and asked.sources:
+        every = [Choice(scale, found, asked.models(scale.kind), offset) for _, offset, scale, found in choices]
+        taken, asked.relations = relate(every, asked.sources, asked.name, len(y))
+        if taken is not None:
+            return taken.scale, taken.likeliest, taken.draws, None, taken.mixture
     if choices:
-        _, scale, found = max(choices, key=lambda c: c[0])
-        return scale, *found.draw(), None
+        _, _, scale, found = max(choices, key=lambda c: c[0])
+        return scale, *found.draw(), None, None
     scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
     middling = last_resort(rows, scale.to_model(y), space.groups, noise)
-    return scale, middling, [middling], failure
+    return scale, middling, [middling], failure, None
 
 
 def _optimistic(objective: Objective, scale: Scale, mean: Matrix, sd: Matrix, optimism: float) -> Matrix:

@@ -136,12 +136,13 @@ DataOption = Annotated[
 ]
 
 
-def check(file: SpecArgument, json: context.JsonOption = False) -> None:
+def check(file: SpecArgument, ledger: context.LedgerOption = None, json: context.JsonOption = False) -> None:
     """Check a campaign file; nothing is started.
 
-    Fields, units, the instrument's limits, and whether the constraints can be met.
+    Fields, units, the instrument's limits, whether the constraints can be met, and the earlier data that it names.
     """
     spec, summary = checked(file)
+    summary += _earlier(spec, file, ledger)
     last = ""
     if json:
         said: dict[str, str] = {}
@@ -168,6 +169,21 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
     profile = fitting.fit(spec, str(file), file.read_text(encoding="utf-8"))
     check_reasoner(spec)
     return spec, summarise(spec, profile)
+
+
+def _earlier(spec: Spec, file: Path, ledger: str | None) -> list[tuple[str, str]]:
+    """Say what the earlier data are that a campaign names. Raises `SpecError` where they are of no use."""
+    if not spec.transfer:
+        return []
+    from athanor.agents import fitting
+    from athanor.agents.opening import sources_of
+    from athanor.agents.transfer import summary
+
+    # Campaigns are in a ledger; to read tables none is needed.
+    has_campaigns = any(one.campaign is not None for one in spec.transfer)
+    opened = context.open_ledger(ledger) if has_campaigns else None
+    found = sources_of(spec, opened, fitting.resolve(spec)[1], str(file), file.read_text(encoding="utf-8"))
+    return [("" if place else "earlier data", summary(one, spec.problem())) for place, one in enumerate(found)]
 
 
 NoWaitOption = Annotated[

@@ -91,11 +91,27 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         effects=effects(problem, campaign.seed, observations, experiments),
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
+        earlier=earlier(ledger, campaign_id, problem, experiments),
         by_hand=hand,
         references=control.charts_of(ledger, campaign),
         calls=_calls(calls),
         provenance=_provenance(ledger, campaign, observations),
     )
+
+
+def earlier(ledger: Ledger, campaign_id: str, problem: Problem, experiments: Sequence[Experiment]) -> list[str]:
+    """Say of each source of earlier data what was read and what it had to say at the last suggestion."""
+    from athanor.agents.transfer import stored, summary
+    from athanor.planners.source import Source
+
+    lines = []
+    reasons = [why for e in experiments if isinstance(why := e.candidate.get("why"), Mapping) and why.get("transfer")]
+    said = [str(line) for line in reasons[-1]["transfer"]] if reasons else []
+    for body in stored(ledger, campaign_id):
+        source = Source.model_validate(body)
+        own = [line for line in said if line.startswith((f"{source.name}:", f"{source.name} "))]
+        lines.append(". At the last suggestion: ".join([summary(source, problem), *(["; ".join(own)] if own else [])]))
+    return lines
 
 
 def _planner(asked: object) -> str:

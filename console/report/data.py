@@ -260,6 +260,8 @@ class ReportData(Part):
     effects: Effects
     experiments: list[ExperimentRow]
     historical: int = 0
+    earlier: list[str] = []
+    """Each source of earlier data that the campaign's file names, and what it had to say at the last suggestion."""
     by_hand: list[HandRow] = []
     references: list[ReferenceChart] = []
     calls: list[CallSummary] = []

@@ -303,5 +303,7 @@ def problem_section(data: ReportData) -> Markup:
         "Approval": approval,
         "Earlier measurements taken in": str(data.historical),
     }
+    if data.earlier:
+        settings = {**settings, "Earlier data, believed as far as own results bear them out": " | ".join(data.earlier)}
     words = [child for name, value in settings.items() for child in (tag("dt", name), tag("dd", value))]
     return join(tag("h2", "The problem"), table, tag("dl", *words, class_="hashes"))

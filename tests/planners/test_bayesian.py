@@ -22,6 +22,8 @@ from athanor.planners import (
     hyperparameters,
     surrogate,
 )
+from athanor.planners.source import Source, SourcePoint
+from athanor.planners.space import sobol
 from athanor.planners.state import StateMismatch
 
 from .problems import EVERYTHING, PLAIN, branin, run
@@ -317,3 +319,57 @@ def test_mixtures_stay_mixtures():
     assert planner.best()[0].values["a"] == pytest.approx(0.62, abs=0.05)
     for observation in planner.observations:
         problem.validate_point(observation.values)
+
+
+def earlier(function, count=32, name="old"):
+    points = sobol(2, count, 3)
+    return Source(
+        name=name,
+        points=[
+            SourcePoint(values=v, outcomes={"f": Measured(function(v))})
+            for v in (PLAIN.from_unit(row.tolist()) for row in points)
+        ],
+    )
+
+
+def test_the_first_point_tests_earlier_data_and_a_trusted_source_ends_the_design():
+    planner = BayesianPlanner(PLAIN, seed=3, initial=8, sources=[earlier(branin)])
+    candidates = run(planner, f, 5)
+    assert candidates[0].why.method == "test of earlier data"
+    assert "tests what old holds for the best" in candidates[0].why.detail
+    assert branin(candidates[0].values) < 2.0  # of 0.4 to 300
+    assert [c.why.method.split(" (")[0] for c in candidates[1:3]] == ["initial design"] * 2
+    assert [c.why.method for c in candidates[3:]] == ["qLogNEI"] * 2
+    assert candidates[3].why.transfer[0].startswith("old: related in f, weight ")
+
+
+def test_a_useless_source_does_not_end_the_design():
+    planner = BayesianPlanner(PLAIN, seed=3, initial=6, sources=[earlier(lambda v: -branin(v))])
+    candidates = run(planner, f, 7)
+    methods = [c.why.method.split(" (")[0] for c in candidates]
+    assert methods == ["test of earlier data", *["initial design"] * 5, "qLogNEI"]
+    assert candidates[6].why.transfer[0].startswith("old has nothing to say about f: ignored")
+
+
+def test_a_second_source_has_its_test_unless_it_says_the_same():
+    other = earlier(lambda v: (v["x"] - 9.0) ** 2 + (v["y"] - 14.0) ** 2, name="other")
+    candidates = run(BayesianPlanner(PLAIN, seed=3, sources=[earlier(branin), other]), f, 2)
+    assert [c.why.method for c in candidates] == ["test of earlier data"] * 2
+    twin = earlier(branin, name="twin")
+    candidates = run(BayesianPlanner(PLAIN, seed=3, sources=[earlier(branin), twin]), f, 2)
+    assert candidates[1].why.method.startswith("initial design")
+    with pytest.raises(ValueError, match="two sources are called old"):
+        BayesianPlanner(PLAIN, sources=[earlier(branin), earlier(branin)])
+
+
+@pytest.mark.slow
+def test_an_identical_source_halves_the_experiments_to_a_target():
+    needed = {}
+    for name, sources in (("without", []), ("with", [earlier(branin)])):
+        needed[name] = 0
+        for seed in range(3):
+            planner = BayesianPlanner(PLAIN, seed=seed, sources=sources)
+            while min([branin(o.values) for o in planner.observations], default=9.0) > 0.6:
+                run(planner, f, 1)
+            needed[name] += len(planner.observations)
+    assert needed["with"] <= 0.5 * needed["without"]
