@@ -10,7 +10,7 @@ from athanor.agents import needs, references, stopping, watch
 from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
-from athanor.agents.planning import PlanningCancelled, PlanningFailed
+from athanor.agents.planning import NothingLeft, PlanningCancelled, PlanningFailed
 from athanor.instruments.limits import LimitViolation
 from athanor.memory.errors import Duplicate
 from athanor.memory.records import Decision, Experiment
@@ -70,6 +70,8 @@ class Nodes:
                 experiment = self._suggest()
             except PlanningCancelled:
                 return {"route": "again", "experiment": ""}
+            except NothingLeft as end:
+                return {**self._end("succeeded", str(end)), "experiment": ""}
             except PlanningFailed as error:
                 c.pause(f"the planner could not answer: {error}")
                 return {"route": "stop", "experiment": ""}
@@ -87,6 +89,7 @@ class Nodes:
             {
                 "op": "suggest",
                 "planner": c.spec.planner_request(),
+                "pool": c.spec.pool.model_dump(mode="json") if c.spec.pool is not None else None,
                 "problem": c.problem.model_dump(mode="json"),
                 "seed": c.campaign.seed,
                 "number": number,
@@ -102,7 +105,7 @@ class Nodes:
             purpose="explore",
             source="planner",
             number=number,
-            candidate={k: candidate[k] for k in ("id", "predicted", "why")},
+            candidate={k: candidate[k] for k in ("id", "predicted", "why", "label") if k in candidate},
         )
 
     def validate(self, state: State) -> State:

@@ -35,6 +35,10 @@ class PlanningFailed(RuntimeError):
     """The planner could not answer; the message says why."""
 
 
+class NothingLeft(RuntimeError):
+    """No candidate is left to suggest; the message says what became of them."""
+
+
 class PlanningCancelled(RuntimeError):
     """The request was abandoned because the campaign is to pause or stop."""
 
@@ -62,6 +66,7 @@ class PlannerProcess:
 
         Raises:
             PlanningFailed: the planner refused, or died twice.
+            NothingLeft: it has nothing more to suggest.
             PlanningCancelled: `should_cancel` turned true while waiting; the process is ended.
         """
         for attempt in (1, 2):
@@ -81,6 +86,8 @@ class PlannerProcess:
                 answer: dict[str, Any] = json.loads(line)
                 if "error" in answer:
                     raise PlanningFailed(str(answer["error"]))
+                if "exhausted" in answer:
+                    raise NothingLeft(str(answer["exhausted"]))
                 return answer
             self.close()
         raise PlanningFailed("the planner process ended twice without an answer")
@@ -121,7 +128,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     planner = _planner(kind, problem, request)
     planner.ingest(observations)
     if request["op"] == "suggest":
-        [candidate] = planner.suggest(1, number=request["number"])
+        from athanor.planners.pool import PoolExhausted
+
+        try:
+            [candidate] = planner.suggest(1, number=request["number"])
+        except PoolExhausted as error:
+            return {"exhausted": str(error)}
         return {"candidate": candidate.model_dump(mode="json")}
     if request["op"] == "best":
         return {"best": [item.model_dump(mode="json") for item in planner.best()]}
@@ -133,7 +145,16 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, Any]) -> Any:
-    """Build a planner, of a design from its options; torch is loaded for the Bayesian one alone."""
+    """Build a planner, of a design from its options; torch is loaded for the Bayesian one alone.
+
+    A pool is read once, and kept as long as its file is the same.
+    """
+    pool = None
+    if request["op"] == "suggest" and request.get("pool") is not None:
+        from athanor.agents.pool_spec import PoolSpec
+        from athanor.agents.pools import read_pool
+
+        pool = read_pool(PoolSpec.model_validate(request["pool"]), problem)
     if isinstance(kind, dict):
         from athanor.planners.design_options import DesignOptions
         from athanor.planners.designs import DesignPlanner
@@ -142,16 +163,17 @@ def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, An
     if kind == "sobol":
         from athanor.planners.sobol import SobolPlanner
 
-        return SobolPlanner(problem, seed=request["seed"])
+        return SobolPlanner(problem, seed=request["seed"], pool=pool)
     if kind == "random":
         from athanor.planners.random import RandomPlanner
 
-        return RandomPlanner(problem, seed=request["seed"])
+        return RandomPlanner(problem, seed=request["seed"], pool=pool)
     from athanor.planners.advice import Advice
     from athanor.planners.bayesian import BayesianPlanner
 
     advice = [Advice.model_validate(item) for item in request.get("advice", [])]
-    return BayesianPlanner(problem, seed=request["seed"], advice=advice, progress=request.get("progress"))
+    progress = request.get("progress")
+    return BayesianPlanner(problem, seed=request["seed"], advice=advice, progress=progress, pool=pool)
 
 
 def give_way() -> None:

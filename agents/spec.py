@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from athanor.agents.pool_spec import PoolSpec
 from athanor.agents.reference_spec import ReferenceSpec, check_reference
 from athanor.instruments.expressions import BadExpression, Expression, Kind
 from athanor.instruments.yaml_tree import line_of, plain
@@ -223,7 +224,8 @@ class StopSpec(_Strict):
 
 
 OF_PLANNER = "planner: "
-"""How a message begins that is about the planner, though the whole file was needed to find it."""
+OF_POOL = "pool: "
+"""How a message begins that is about one field, though the whole file was needed to find it."""
 Method = Literal["bayesian", "sobol", "random"]
 
 
@@ -264,6 +266,7 @@ class Spec(_Strict):
     sample: Annotated[str, Field(min_length=1)] | None = None
     devices: list[str] = Field(default_factory=list)
     planner: PlannerSpec = "bayesian"
+    pool: PoolSpec | None = None
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -305,6 +308,17 @@ class Spec(_Strict):
                 asked = self.planner.runs if isinstance(self.planner, DesignOptions) else None
                 left = f". It has the {design.runs} runs that the budget leaves" if design.runs and not asked else ""
                 raise ValueError(f"{OF_PLANNER}{error}{left}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _pool(self) -> Spec:
+        if self.pool is not None and isinstance(self.planner, DesignOptions):
+            raise ValueError(f"{OF_POOL}a design makes points of its own; use planner: bayesian, sobol or random")
+        if self.pool is not None and self.reasoner != "none" and self.hypotheses.share > 0:
+            raise ValueError(
+                f"{OF_POOL}hypotheses are tested at points of their own, which a pool does not have; "
+                "write reasoner: none"
+            )
         return self
 
     def left_to_planner(self) -> int:
@@ -411,8 +425,9 @@ def validate(document: Any, file: str = "<campaign>") -> Spec:
         for item in error.errors():
             path = tuple(key for key in item["loc"] if key in ("laboratory",) or not str(key).startswith("function-"))
             message = item["msg"].removeprefix("Value error, ")
-            if not path and message.startswith(OF_PLANNER):  # it was checked against all of the file
-                path, message = ("planner",), message.removeprefix(OF_PLANNER)
+            for start in (OF_PLANNER, OF_POOL):
+                if not path and message.startswith(start):  # it was checked against all of the file
+                    path, message = (start.removesuffix(": "),), message.removeprefix(start)
             problems.append(
                 SpecProblem(
                     line_of(document, path),
@@ -451,4 +466,6 @@ def load(path: Path) -> Spec:
     if spec.laboratory.profile is not None:
         profile = (path.parent / spec.laboratory.profile).resolve()
         spec = spec.model_copy(update={"laboratory": spec.laboratory.model_copy(update={"profile": str(profile)})})
+    if spec.pool is not None:
+        spec = spec.model_copy(update={"pool": spec.pool.at((path.parent / spec.pool.file).resolve())})
     return spec
