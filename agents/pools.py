@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from athanor.agents.history import HEADER, Converter, DataError, converter
 from athanor.agents.pool_spec import PoolSpec
@@ -143,20 +143,40 @@ def _read(path: Path, mtime_ns: int, size: int, problem_json: str, label: str | 
         raise PoolFileError(f"{path}{at}: {error.detail}") from error
 
 
-def _lines(file: BinaryIO, digest: Any) -> Iterator[str]:
-    """Yield the lines of a file, which go into its digest on their way."""
-    encoding = "utf-8-sig"
-    for line in file:
-        digest.update(line)
-        yield line.decode(encoding)
-        encoding = "utf-8"
+class _Hashing(io.RawIOBase):
+    """A file whose bytes go into a digest on their way."""
+
+    def __init__(self, file: BinaryIO, digest: Any) -> None:
+        self._file, self._digest = file, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        self._digest.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _lines(file: BinaryIO, digest: Any) -> TextIO:
+    """The lines of a file, which goes into its digest as it is read."""
+    return io.TextIOWrapper(io.BufferedReader(_Hashing(file, digest), 1 << 20), encoding="utf-8-sig", newline="")
 
 
 def _blocks(rows: Any) -> Iterator[tuple[list[int], list[list[str]]]]:
     """Yield rows that are not empty, in parts, and the line on which each ends."""
-    told = ((rows.line_num, row) for row in rows if any(map(str.strip, row)))
-    while block := list(islice(told, BLOCK)):
-        yield [number for number, _ in block], [row for _, row in block]
+    numbers: list[int] = []
+    cells: list[list[str]] = []
+    for row in rows:
+        if any(map(str.strip, row)):
+            numbers.append(rows.line_num)
+            cells.append(row)
+            if len(cells) == BLOCK:
+                yield numbers, cells
+                numbers, cells = [], []
+    if cells:
+        yield numbers, cells
 
 
 class _Columns:
@@ -199,7 +219,7 @@ class _Columns:
         if name not in self.convert:
             return [text.strip() for text in texts]
         try:
-            values = np.array([float(text) for text in texts])
+            values = np.fromiter(map(float, texts), dtype=float, count=len(texts))
         except ValueError:
             k = next(k for k, text in enumerate(texts) if not _is_number(text))
             said = "the cell is empty" if not texts[k].strip() else f"{texts[k][:40]!r} is not a number"

@@ -25,8 +25,9 @@ from athanor.planners.process import Process
 from athanor.planners.surrogate import Surrogate
 from athanor.planners.viability import SCALE, Viability
 
-WORK = 200
-"""Kernel values that may be computed per point and outcome: draws of the hyper-parameters times observations."""
+WORK = 120
+WORK_AGAIN = 480
+"""Kernel values that may be computed per point, in single and in double precision: draws times observations."""
 
 FIXED = 128
 """Observations that a variance is conditioned on in single precision: more only lower it, so that it is a bound."""
@@ -111,7 +112,7 @@ def figure(surrogate: Surrogate, chosen: Chosen, viability: Viability | None, dt
     names = surrogate.problem.outcomes
     several = len(surrogate.problem.objectives) > 1
     work = sum(len(surrogate.outcomes[name].process.rows) for name in names)
-    draws = max(1, min(MOST_DRAWS, WORK // work))
+    draws = max(1, min(MOST_DRAWS, (WORK if dtype == torch.float32 else WORK_AGAIN) // work))
     beliefs = [Marginals.of(surrogate.outcomes[name].process, draws, dtype) for name in names]
     count = max(len(b.scale) for b in beliefs)
     gain = _gain(surrogate, chosen, several)
