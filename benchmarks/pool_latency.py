@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-
 MOST_S = 5.0
 MOST_MB = 2048.0
 

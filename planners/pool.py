@@ -128,7 +128,7 @@ class Pool:
         for name, extra in (("lines", self._lines), ("labels", labels)):
             if extra is not None and len(extra) != self.size:
                 raise PoolError(f"{len(extra):,} {name} for {self.size:,} rows")
-        self._check_linear()
+        self._check_constraints()
         hashes = _hashes(self._columns.values())
         self._order = np.argsort(hashes, kind="stable")
         self._sorted = hashes[self._order]
@@ -288,28 +288,15 @@ class Pool:
         """What a search over this pool computed once and may use again; a function of the pool alone."""
         return {}
 
-    def _check_linear(self) -> None:
-        for constraint in self.problem.linear_constraints:
-            total, largest = np.zeros(self.size), np.full(self.size, 1e-300)
-            for name, coefficient in constraint.coefficients.items():
-                parameter = self.problem.parameter(name)
-                column = self._columns[name]
-                numbers = np.asarray(parameter.values)[column] if isinstance(parameter, Ordinal) else column
-                term = coefficient * numbers.astype(float)
-                total += term
-                largest = np.maximum(largest, np.abs(term))
-            low = constraint.equals if constraint.equals is not None else constraint.lower
-            high = constraint.equals if constraint.equals is not None else constraint.upper
-            ends = [abs(end) for end in (low, high) if end is not None]
-            slack = 1e-6 * np.maximum(largest, max(ends))
-            wrong = np.zeros(self.size, dtype=bool)
-            if low is not None:
-                wrong |= total < low - slack
-            if high is not None:
-                wrong |= total > high + slack
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise PoolError(f"the sum is {total[row]:g}, which violates {constraint}; leave the row out", row)
+    def _check_constraints(self) -> None:
+        if not self.space.is_constrained:
+            return
+        for part, rows in self.parts(np.arange(self.size)):
+            for row in part[~self.space.is_feasible(rows)].tolist():
+                try:  # the one that counts, with its own tolerance; the other is quick
+                    self.problem.validate_point(self.values(row))
+                except InvalidPoint as error:
+                    raise PoolError(f"{str(error).rstrip('.')}, or leave the row out", row) from error
 
     def _check_repeats(self) -> None:
         same = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])

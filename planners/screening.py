@@ -16,6 +16,7 @@ import torch
 from botorch.acquisition.analytic import _log_ei_helper
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from botorch.utils.safe_math import log_fatplus, logmeanexp
+from numpy.typing import NDArray
 from torch import Tensor
 
 from athanor.planners.acquisition import DOUBTFUL, PENALTY, REACH, SMOOTH, SURE, Chosen, reference_scores
@@ -191,7 +192,7 @@ def _mixed(mean: Tensor, sd: Tensor) -> tuple[Tensor, Tensor]:
     return mean.mean(0), (sd.square().mean(0) + mean.var(0, correction=0)).sqrt()
 
 
-def _volume(surrogate: Surrogate, likely: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Figure:
+def _volume(surrogate: Surrogate, likely: NDArray[np.intp]) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the log of the hypervolume that a point is expected to add to the front of the known means, (r, b)."""
     problem = surrogate.problem
     scores = surrogate.scores(surrogate.rows[likely])

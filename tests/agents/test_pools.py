@@ -83,7 +83,7 @@ def test_numbers_are_read_to_their_last_digit_through_many_blocks(
         (GOOD.replace("2.50", "2"), r":4: dose = 2.0: is not one of the listed values. Give one of \[1, 2.5\]"),
         (GOOD.replace("MeCN", "ether"), r":4: solvent = 'ether': is not one of the listed values"),
         (GOOD.replace("C3,353.15,2,1", "C3,353.15,2.5,1"), r":5: cycles = 2.5: is not a whole number"),
-        (GOOD.replace("C3,353.15,2", "C3,353.15,6"), r":5: the sum is 86, which violates .* leave the row out"),
+        (GOOD.replace("C3,353.15,2", "C3,353.15,6"), r":5: temperature.cycles = '86': violates .* leave the row out"),
         (GOOD.replace("C3,353.15,2", "C3,293.15,1"), r":5: it is the same point as line 2; leave one of them out"),
         (GOOD.replace("C3,", ","), r":5: vial: the cell is empty"),
         (GOOD.replace(",EtOH,y", ",EtOH"), r":5: 5 cells in a row, 6 in the header"),

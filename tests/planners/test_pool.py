@@ -134,7 +134,7 @@ def test_what_is_wrong_with_all_of_it_is_said() -> None:
         ({"x": [0.5], "y": [0.5], "z": [0.5]}, "column z is no parameter; use x, y"),
         ({"x": [0.5, 0.1], "y": [0.5]}, "differ in length: x 2, y 1"),
         ({"x": [], "y": []}, "it has no row"),
-        ({"x": [0.5, 0.9], "y": [0.5, 0.9]}, "row 2: the sum is 1.8, which violates .* leave the row out"),
+        ({"x": [0.5, 0.9], "y": [0.5, 0.9]}, "row 2: x.y = '1.8': violates .* meet it, or leave the row out"),
         ({"x": [0.1, 0.5, 0.1], "y": [0.2, 0.5, 0.2]}, "row 3: it is the same point as row 1; leave one"),
         ({"x": [True, False], "y": [0.0, 1.0]}, "is a bool, not a number"),
     ):
