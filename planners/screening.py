@@ -27,7 +27,7 @@ from athanor.planners.surrogate import Surrogate
 from athanor.planners.viability import SCALE, Viability
 
 WORK = 120
-WORK_AGAIN = 480
+WORK_AGAIN = 240
 """Kernel values that may be computed per point, in single and in double precision: draws times observations."""
 
 FIXED = 128
@@ -88,7 +88,7 @@ class Marginals:
         )
 
     def at(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and sds, each (r, b) in double precision, of the noise-free outcome at rows (b, d)."""
+        """Return means and sds, each (r, b), of the noise-free outcome at rows (b, d)."""
         means, sds = [], []
         ones = torch.ones(len(x), 1, dtype=x.dtype)
         for i, scale in enumerate(self.scale):
@@ -97,9 +97,9 @@ class Marginals:
             r.clamp_min_(1e-12).sqrt_()
             cross = torch.exp(-r)
             cross.mul_(r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0)).mul_(scale)
-            means.append(self.mean[i] + (cross @ self.weights[i]).double())
+            means.append(self.mean[i] + cross @ self.weights[i])
             part = cross if len(self.fixed) == cross.shape[1] else cross[:, self.fixed]
-            explained = (part @ self.whiten[i].T).square_().sum(-1).double()
+            explained = (part @ self.whiten[i].T).square_().sum(-1)
             sds.append((scale - explained).clamp_min(1e-6 * scale).sqrt())
         return torch.stack(means), torch.stack(sds)
 
@@ -127,7 +127,7 @@ def figure(surrogate: Surrogate, chosen: Chosen, viability: Viability | None, dt
         total = gain(mean, sd)
         for term in extra:
             total = total + term(x)
-        return total
+        return total.double()
 
     return worth
 
@@ -232,7 +232,7 @@ def _extra(chosen: Chosen, viability: Viability | None) -> list[Figure]:
     terms: list[Figure] = []
     if chosen.centre is not None:
         centre = torch.as_tensor(chosen.centre, dtype=torch.float32)
-        terms.append(lambda x: -30.0 * ((x - centre).abs().amax(dim=-1) / REACH - 1.0).clamp_min(0.0).double())
+        terms.append(lambda x: -30.0 * ((x - centre).abs().amax(dim=-1) / REACH - 1.0).clamp_min(0.0))
     if viability is not None:
         lengths = viability.lengths.float()
         rows = viability.rows.float() / lengths
