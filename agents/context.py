@@ -154,7 +154,7 @@ class Context:
         """
         items: list[dict[str, Any]] = []
         seen: set[str] = set()
-        follows_design = self.spec.design() is not None
+        follows_list = self.spec.design() is not None or self.spec.pool is not None
         experiments = {e.id: e for e in self.experiments()}
         for observation in references.without(self.experiments(), self.observations()):
             if observation.experiment_id is not None and observation.experiment_id == without:
@@ -173,9 +173,10 @@ class Context:
         for experiment in experiments.values():
             if experiment.purpose == references.PURPOSE:
                 continue
-            # What was not made is no news to a planner that learns; one that follows a design makes it later.
+            # What was not made is no news to a planner that learns; one that follows a design makes it later, and one
+            # that draws from a pool leaves out what a person replaced or the instrument refused.
             was_unmade = experiment.state in ("withdrawn", "superseded", "expired", "refused")
-            if experiment.id in seen or (was_unmade and not follows_design):
+            if experiment.id in seen or (was_unmade and not follows_list):
                 continue
             items.append(
                 {

@@ -66,13 +66,17 @@ def run_campaign(
         CampaignOver: it has already ended.
         CampaignBusy: another process drives it, or, without `wait`, its instrument.
         InstrumentUnavailable: the instrument cannot be connected; nothing moved.
+        PoolChanged: its pool is not the file that it began with; nothing moved.
     """
     from athanor.agents.planning import PlannerProcess
+    from athanor.agents.pools import check_unchanged
 
     campaign = ledger.campaign(campaign_id)
     if campaign.state in OVER:
         raise CampaignOver(f"campaign {campaign_id} has {campaign.state}: {campaign.reason}")
     spec = Spec.model_validate(campaign.spec)
+    if spec.pool is not None:
+        check_unchanged(spec.pool)
     planner = PlannerProcess()
     planner.start()
     try:

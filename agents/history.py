@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from athanor.memory.records import Outcome
 from athanor.planners.problem import Categorical, InvalidPoint
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from athanor.memory.records import Value
     from athanor.planners.problem import Problem
 
-_HEADER = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\]]*)\])?\s*$")
+HEADER = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\]]*)\])?\s*$")
 
 
 class DataError(ValueError):
@@ -63,7 +63,7 @@ def read_measurements(
         raise DataError(f"{path} is empty; the first line names the columns")
     columns: dict[str, tuple[int, str | None]] = {}
     for index, header in enumerate(rows[0]):
-        if match := _HEADER.match(header):
+        if match := HEADER.match(header):
             columns[match["name"]] = (index, match["unit"])
     names = problem.names if only is None else tuple(only)
     missing = [name for name in names if name not in columns]
@@ -73,9 +73,9 @@ def read_measurements(
     if not measured:
         raise DataError(f"{path}:1: no column for any outcome; expected one of {', '.join(outcomes)}")
     convert: dict[str, Callable[[float], float]] = {
-        name: _converter(path, name, columns[name][1], problem.unit(name)) for name in names
+        name: converter(path, name, columns[name][1], problem.unit(name)) for name in names
     }
-    convert |= {name: _converter(path, name, columns[name][1], outcomes[name]) for name in measured}
+    convert |= {name: converter(path, name, columns[name][1], outcomes[name]) for name in measured}
     points: list[Measurement] = []
     for line, row in enumerate(rows[1:], 2):
         if not any(text.strip() for text in row):
@@ -140,8 +140,8 @@ def _whole(values: dict[str, Value]) -> dict[str, Value]:
     return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items()}
 
 
-class _Converter:
-    """Convert one column to the problem's unit."""
+class Converter:
+    """Converts a column to the problem's unit."""
 
     def __init__(self, given: str | None, wanted: str | None) -> None:
         import pint
@@ -150,10 +150,20 @@ class _Converter:
         self.given, self.wanted = given, wanted
 
     def __call__(self, value: float) -> float:
+        """Convert one number."""
         return float(self.units.Quantity(value, self.given).to(self.wanted).magnitude)
 
+    def column(self, values: Any) -> Any:
+        """Convert a whole array."""
+        return self.units.Quantity(values, self.given).to(self.wanted).magnitude
 
-def _converter(path: Path, name: str, given: str | None, wanted: str | None) -> Callable[[float], float]:
+
+def converter(path: Path, name: str, given: str | None, wanted: str | None) -> Callable[[float], float]:
+    """Return what converts a number of a column to the wanted unit: `float` where the units are the same.
+
+    Raises:
+        DataError: the column states no unit, or one that cannot be converted.
+    """
     if given is None and wanted not in (None, "", "1"):
         raise DataError(f"{path}:1: column {name} states no unit; write '{name} [{wanted}]'")
     try:
@@ -174,9 +184,9 @@ def to_unit(given: str | None, wanted: str | None) -> Callable[[float], float]:
         return float
     import pint
 
-    converter = _Converter(given, wanted)
+    found = Converter(given, wanted)
     try:
-        converter(1.0)
+        found(1.0)
     except (pint.PintError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(f"cannot convert {given} to {wanted or 'a plain number'}") from error
-    return converter
+    return found

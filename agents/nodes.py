@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from athanor.agents import needs, references, stopping, watch
 from athanor.agents.context import OPEN
 from athanor.agents.graph import State
 from athanor.agents.inquiry import Inquiry
-from athanor.agents.planning import PlanningCancelled, PlanningFailed
+from athanor.agents.planning import NothingLeft, PlanningCancelled, PlanningFailed
 from athanor.agents.transfer import TransferLost
 from athanor.instruments.limits import LimitViolation
 from athanor.memory.errors import Duplicate
@@ -71,6 +72,8 @@ class Nodes:
                 experiment = self._suggest()
             except PlanningCancelled:
                 return {"route": "again", "experiment": ""}
+            except NothingLeft as end:
+                return {**self._end("succeeded", str(end)), "experiment": ""}
             except (PlanningFailed, TransferLost) as error:
                 c.pause(f"the planner could not answer: {error}")
                 return {"route": "stop", "experiment": ""}
@@ -89,7 +92,7 @@ class Nodes:
             purpose="explore",
             source="planner",
             number=request["number"],
-            candidate={k: candidate[k] for k in ("id", "predicted", "why")},
+            candidate={k: candidate[k] for k in ("id", "predicted", "why", "label") if k in candidate},
         )
 
     def _request(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class Nodes:
         return {
             "op": "suggest",
             "planner": c.spec.planner_request(),
+            "pool": c.spec.pool.model_dump(mode="json") if c.spec.pool is not None else None,
             "problem": c.problem.model_dump(mode="json"),
             "seed": c.campaign.seed,
             "number": max((e.number for e in c.experiments() if e.number is not None), default=0) + 1,
@@ -112,7 +116,8 @@ class Nodes:
         c = self.context
         others = any(e.state in OPEN and e.id != running.id for e in c.experiments())
         if c.spec.look_ahead and not others and c.spent() < c.spec.budget.experiments:
-            c.planner.prepare(self._request())
+            with contextlib.suppress(TransferLost):  # which is told when it is needed
+                c.planner.prepare(self._request())
 
     def validate(self, state: State) -> State:
         """Check the point against the problem and the instrument's limits before anyone is asked to approve it."""

@@ -52,6 +52,7 @@ def open_campaign(
     profile = fit(spec, str(source) if isinstance(source, Path) else "<spec>", text)
     _check_needs(spec, ledger, profile.name, str(source) if isinstance(source, Path) else "<spec>", text)
     problem = spec.problem()
+    spec = with_pool(spec, str(source) if isinstance(source, Path) else "<spec>", text)
     sources = sources_of(spec, ledger, profile, str(source) if isinstance(source, Path) else "<spec>", text)
     history = _history(data, spec, profile) if data is not None else []
     campaign = Campaign(
@@ -83,6 +84,24 @@ def open_campaign(
             )
         )
     return campaign.id
+
+
+def with_pool(spec: Spec, file: str = "<spec>", text: str = "") -> Spec:
+    """Read and check the pool that a campaign names, if it does, and return the campaign with the pool's digest.
+
+    Raises:
+        SpecError: the pool cannot be used.
+    """
+    from athanor.agents.pools import PoolFileError, read_pool
+
+    if spec.pool is None:
+        return spec
+    try:
+        pool = read_pool(spec.pool, spec.problem())
+    except PoolFileError as error:
+        raise SpecError(file, [SpecProblem(line_in(text, ["pool"]), "pool", str(error), "")]) from error
+    placed = spec.pool.at(Path(spec.pool.file).resolve())
+    return spec.model_copy(update={"pool": placed.model_copy(update={"sha256": pool.sha256, "rows": len(pool)})})
 
 
 def _check_needs(spec: Spec, ledger: Ledger, instrument: str, file: str, text: str) -> None:

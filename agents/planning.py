@@ -35,6 +35,10 @@ class PlanningFailed(RuntimeError):
     """The planner could not answer; the message says why."""
 
 
+class NothingLeft(RuntimeError):
+    """No candidate is left to suggest; the message says what became of them."""
+
+
 class PlanningCancelled(RuntimeError):
     """The request was abandoned because the campaign is to pause or stop."""
 
@@ -67,6 +71,7 @@ class PlannerProcess:
 
         Raises:
             PlanningFailed: the planner refused, or died twice.
+            NothingLeft: it has nothing more to suggest.
             PlanningCancelled: `should_cancel` turned true while waiting; the process is ended.
         """
         text = json.dumps(request)
@@ -129,6 +134,8 @@ class PlannerProcess:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise PlanningFailed(str(answer["error"]))
+        if "exhausted" in answer:
+            raise NothingLeft(str(answer["exhausted"]))
         return answer
 
     def _read(self, process: subprocess.Popen[str], should_cancel: Callable[[], bool]) -> str:
@@ -169,7 +176,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     planner = _planner(kind, problem, request)
     planner.ingest(observations)
     if request["op"] == "suggest":
-        [candidate] = planner.suggest(1, number=request["number"])
+        from athanor.planners.pool import PoolExhausted
+
+        try:
+            [candidate] = planner.suggest(1, number=request["number"])
+        except PoolExhausted as error:
+            return {"exhausted": str(error)}
         return {"candidate": candidate.model_dump(mode="json")}
     if request["op"] == "best":
         return {"best": [item.model_dump(mode="json") for item in planner.best()]}
@@ -181,7 +193,16 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, Any]) -> Any:
-    """Build a planner, of a design from its options; torch is loaded for the Bayesian one alone."""
+    """Build a planner, of a design from its options; torch is loaded for the Bayesian one alone.
+
+    A pool is read once, and kept as long as its file is the same.
+    """
+    pool = None
+    if request["op"] == "suggest" and request.get("pool") is not None:
+        from athanor.agents.pool_spec import PoolSpec
+        from athanor.agents.pools import read_pool
+
+        pool = read_pool(PoolSpec.model_validate(request["pool"]), problem)
     if isinstance(kind, dict):
         from athanor.planners.design_options import DesignOptions
         from athanor.planners.designs import DesignPlanner
@@ -190,11 +211,11 @@ def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, An
     if kind == "sobol":
         from athanor.planners.sobol import SobolPlanner
 
-        return SobolPlanner(problem, seed=request["seed"])
+        return SobolPlanner(problem, seed=request["seed"], pool=pool)
     if kind == "random":
         from athanor.planners.random import RandomPlanner
 
-        return RandomPlanner(problem, seed=request["seed"])
+        return RandomPlanner(problem, seed=request["seed"], pool=pool)
     from athanor.planners.advice import Advice
     from athanor.planners.bayesian import BayesianPlanner
     from athanor.planners.source import Source
@@ -202,7 +223,7 @@ def _planner(kind: str | dict[str, Any], problem: Problem, request: dict[str, An
     advice = [Advice.model_validate(item) for item in request.get("advice", [])]
     sources = [Source.model_validate(item) for item in request.get("sources", [])]
     return BayesianPlanner(
-        problem, seed=request["seed"], advice=advice, progress=request.get("progress"), sources=sources
+        problem, seed=request["seed"], advice=advice, progress=request.get("progress"), sources=sources, pool=pool
     )
 
 

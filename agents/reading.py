@@ -72,6 +72,8 @@ def read(text: str, folders: tuple[Path, ...], ledger: Ledger | None = None) -> 
     if partial is None:
         return Reading(None, None, tuple(problems), document)
     placed, problem = _placed(partial, folders, tree)
+    placed, of_pool = _pool(placed, folders, tree)
+    problems += of_pool
     given = partial.laboratory.profile
     if problem is not None:
         return Reading(None, None, (*problems, problem), document)
@@ -227,6 +229,38 @@ def _transfer(spec: Spec, profile: Profile, ledger: Ledger | None, tree: Any) ->
             for place, _ in tables
         ]
     return read_sources(spec, profile, ledger, lambda path: line_of(tree, path))[1] if spec.transfer else []
+
+
+def _pool(spec: Spec, folders: tuple[Path, ...], tree: Any) -> tuple[Spec, list[SpecProblem]]:
+    """The campaign with the full path of its pool, which must lie in one of the folders, and what is wrong with it.
+
+    Only its header is looked at: all of it is read when the campaign begins.
+    """
+    from athanor.agents.pools import PoolFileError, glance
+
+    if spec.pool is None:
+        return spec, []
+    line = line_of(tree, ("pool",))
+    roots = [folder.resolve() for folder in folders]
+    for root in roots:
+        try:
+            path = (root / spec.pool.file).resolve()
+            is_there = (
+                path.suffix.lower() == ".csv" and path.is_file() and any(path.is_relative_to(one) for one in roots)
+            )
+        except (OSError, ValueError, RuntimeError):  # no file can have such a name
+            continue
+        if is_there and path.suffix.lower() == ".csv":
+            placed = spec.model_copy(update={"pool": spec.pool.at(path)})
+            try:
+                glance(placed.pool or spec.pool, spec.problem())
+            except PoolFileError as error:
+                return placed, [SpecProblem(line, "pool", str(error).replace(str(path), spec.pool.file), "")]
+            except ValueError:  # of the parameters, which is told in its place
+                return placed, []
+            return placed, []
+    remedy = "put it there, as .csv, or use `athanor run`"
+    return spec, [SpecProblem(line, "pool", f"there is no file {spec.pool.file} in the folders of this site", remedy)]
 
 
 def _fit(spec: Spec, tree: Any, ledger: Ledger | None, given: str | None) -> tuple[Profile | None, list[SpecProblem]]:

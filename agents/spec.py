@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from athanor.agents.constraint_spec import ConstraintSpec
+from athanor.agents.pool_spec import PoolSpec
 from athanor.agents.reference_spec import ReferenceSpec, check_reference
 from athanor.agents.transfer_spec import TransferSpec, check_transfer
 from athanor.instruments.expressions import BadExpression, Expression, Kind
@@ -196,6 +197,7 @@ class StopSpec(_Strict):
 OF_PLANNER = "planner: "
 """How a message begins that is about the planner, though the whole file was needed to find it."""
 OF_TRANSFER = "transfer: "
+OF_POOL = "pool: "
 Method = Literal["bayesian", "sobol", "random"]
 
 
@@ -238,6 +240,7 @@ class Spec(_Strict):
     planner: PlannerSpec = "bayesian"
     look_ahead: Literal[0, 1] = 0
     transfer: list[TransferSpec] = Field(default_factory=list)
+    pool: PoolSpec | None = None
     reasoner: Literal["auto", "statistical", "language-model", "none"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
@@ -291,6 +294,19 @@ class Spec(_Strict):
     def _look_ahead(self) -> Spec:
         if self.look_ahead and self.planner != "bayesian":
             raise ValueError(f"{OF_PLANNER}only the Bayesian planner takes long enough to look ahead; drop look_ahead")
+        return self
+
+    @model_validator(mode="after")
+    def _pool(self) -> Spec:
+        if self.pool is not None and isinstance(self.planner, DesignOptions):
+            raise ValueError(f"{OF_POOL}a design makes points of its own; use planner: bayesian, sobol or random")
+        if self.pool is not None and self.reasoner != "none" and self.hypotheses.share > 0:
+            raise ValueError(
+                f"{OF_POOL}hypotheses are tested at points of their own, which a pool does not have; "
+                "write reasoner: none"
+            )
+        if self.pool is not None and self.transfer:
+            raise ValueError(f"{OF_POOL}nothing can be taken from earlier data where there is a pool; drop one of them")
         return self
 
     def left_to_planner(self) -> int:
@@ -392,7 +408,7 @@ def validate(document: Any, file: str = "<campaign>") -> Spec:
         for item in error.errors():
             path = tuple(key for key in item["loc"] if key in ("laboratory",) or not str(key).startswith("function-"))
             message = item["msg"].removeprefix("Value error, ")
-            for checked in (OF_PLANNER, OF_TRANSFER):
+            for checked in (OF_PLANNER, OF_TRANSFER, OF_POOL):
                 if not path and message.startswith(checked):  # it was checked against all of the file
                     path, message = (checked.removesuffix(": "),), message.removeprefix(checked)
             problems.append(
@@ -439,4 +455,6 @@ def load(path: Path) -> Spec:
     if spec.laboratory.profile is not None:
         profile = (path.parent / spec.laboratory.profile).resolve()
         spec = spec.model_copy(update={"laboratory": spec.laboratory.model_copy(update={"profile": str(profile)})})
+    if spec.pool is not None:
+        spec = spec.model_copy(update={"pool": spec.pool.at((path.parent / spec.pool.file).resolve())})
     return spec

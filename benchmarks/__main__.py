@@ -16,6 +16,7 @@ BENCHMARKS = {
     "console_load": "50 people watching 10 campaigns on a ledger of 10,000 experiments, for an hour",
     "first_page": "from the start of `athanor console` to its first page in Chromium",
     "stop_latency": "Stop All in eight states, on a local socket and over EPICS: seconds to the last position change",
+    "pool_latency": "a suggestion from a pool of a million rows: seconds on one core, and memory",
     "large_ledger": "what a page of the console costs on 10,000 experiments, beside a hundredth of them",
 }
 

@@ -32,12 +32,16 @@ from athanor.planners.protocol import Best, Candidate, Measured, Observation, Pl
 if TYPE_CHECKING:
     from athanor.planners.bayesian import BayesianPlanner
     from athanor.planners.designs import DesignPlanner
+    from athanor.planners.pool import Pool, PoolError, PoolExhausted
     from athanor.planners.random import RandomPlanner
     from athanor.planners.sobol import SobolPlanner
 
 _LAZY = {
     "BayesianPlanner": "bayesian",
     "DesignPlanner": "designs",
+    "Pool": "pool",
+    "PoolError": "pool",
+    "PoolExhausted": "pool",
     "RandomPlanner": "random",
     "SobolPlanner": "sobol",
 }
@@ -66,6 +70,9 @@ __all__ = [
     "Ordinal",
     "OutcomeConstraint",
     "Planner",
+    "Pool",
+    "PoolError",
+    "PoolExhausted",
     "Predicted",
     "Problem",
     "RandomPlanner",

@@ -20,6 +20,7 @@ from botorch.acquisition.analytic import _log_ei_helper
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from botorch.utils.safe_math import log_fatplus, logmeanexp
 from botorch.utils.sampling import draw_sobol_normal_samples
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
@@ -71,12 +72,19 @@ Term = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Chosen:
-    """An acquisition ready to be maximised, its name, good rows to start from, and the advice that is in it."""
+    """An acquisition ready to be maximised, its name, good rows to start from, and the advice that is in it.
 
-    acquisition: AcquisitionFunction
+    For a quicker figure of the same (`athanor.planners.screening`): the limits with their margins, which of the known
+    rows are likely feasible, and the row (d,) that a suggestion is to stay near to, if it is.
+    """
+
+    acquisition: Worth
     method: str
     seeds: Matrix
     advice: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    likely: NDArray[np.intp]
+    centre: Matrix | None = None
 
 
 class Worth(AcquisitionFunction):
@@ -115,6 +123,7 @@ def choose(
     space, problem = surrogate.space, surrogate.problem
     limits, feasibility = _limits(surrogate)
     terms: list[Term] = []
+    centre = None
     if limits and float(feasibility.max()) < LIKELY:
         method = "qLogProbabilityOfFeasibility"
         terms.append(lambda x: _log_feasibility(surrogate, limits, x))
@@ -137,7 +146,8 @@ def choose(
             worth = _alone(surrogate, scores, scores[front]) if several else scores[:, 0]
             if near and not (several and worth.max() <= 0.0):
                 method += NEAR
-                terms.append(_near(surrogate, worth))
+                centre = _centre(surrogate, worth)
+                terms.append(_near(surrogate, centre))
         seeds = surrogate.rows[front if len(problem.objectives) > 1 else np.argsort(-scores[:, 0], kind="stable")[:2]]
     if viability is not None:
         terms.append(lambda x: _viability_term(viability, x))
@@ -147,7 +157,8 @@ def choose(
     if used:
         count = len(surrogate.observations)
         terms.append(lambda x: _advice_term(space, used, count, x))
-    return Chosen(Worth(terms), method, seeds, tuple(notes))
+    likely = np.flatnonzero(feasibility >= LIKELY)
+    return Chosen(Worth(terms), method, seeds, tuple(notes), tuple(limits), likely, centre)
 
 
 @dataclass(frozen=True)
@@ -378,19 +389,23 @@ def _alone(surrogate: Surrogate, scores: Matrix, front: Matrix) -> Matrix:
     return np.asarray(np.prod(np.clip((scores - reference) / spread, 0.0, None), axis=1))
 
 
-def _near(surrogate: Surrogate, scores: Matrix) -> Term:
+def _centre(surrogate: Surrogate, scores: Matrix) -> Matrix:
+    """Return the best of the known rows (d,), of those that are feasible if any is."""
+    certain = surrogate.is_feasible(surrogate.rows)
+    return np.asarray(surrogate.rows[int(np.argmax(np.where(certain, scores, -np.inf) if certain.any() else scores))])
+
+
+def _near(surrogate: Surrogate, centre: Matrix) -> Term:
     """Return a term that keeps to the surroundings of the best point, but off points measured already.
 
     A model that is wrong about a slope nearby sees nothing to gain there and sends every suggestion to where it knows
     least, into the corners. Such a step finds out (a trust region, as in Eriksson et al., "Scalable Global Optimization
     via Local Bayesian Optimization", NeurIPS 2019).
     """
-    certain = surrogate.is_feasible(surrogate.rows)
-    best = int(np.argmax(np.where(certain, scores, -np.inf) if certain.any() else scores))
-    measured = torch.as_tensor(surrogate.rows)
+    best, measured = torch.as_tensor(centre), torch.as_tensor(surrogate.rows)
 
     def term(x: Tensor) -> Tensor:
-        beyond = ((x - measured[best]).abs().amax(dim=-1) / REACH - 1.0).clamp_min(0.0)
+        beyond = ((x - best).abs().amax(dim=-1) / REACH - 1.0).clamp_min(0.0)
         gap = (x.unsqueeze(-2) - measured).square().sum(dim=-1).amin(dim=-1)
         return 2.0 * torch.log1p(-0.9999 * torch.exp(-0.5 * gap / APART**2)) - 30.0 * beyond
 

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from athanor.planners.space import Space
 from athanor.planners.state import AskTell, observation_key
 from athanor.planners.surrogate import Surrogate, build, moderated
 from athanor.planners.transfer import DECIDE, TRUSTED, Relation
+
+if TYPE_CHECKING:
+    from athanor.planners.pool import Pool
 
 NEW = 1e-3
 """Largest step, as a share of a parameter's range, that makes a point too much like a known one to be worth it."""
@@ -60,6 +63,7 @@ class BayesianPlanner(AskTell):
         sources: earlier data, of which as much is believed as the campaign's own results bear out, see
             `athanor.planners.transfer`. The first suggestions try what they hold for best; once they are trusted, the
             rest of the initial design is left out.
+        pool: the only points that may be suggested; None: any point of the space.
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -72,8 +76,9 @@ class BayesianPlanner(AskTell):
         advice: Iterable[Advice] = (),
         progress: float | None = None,
         sources: Iterable[Source] = (),
+        pool: Pool | None = None,
     ) -> None:
-        super().__init__(problem, seed)
+        super().__init__(problem, seed, pool)
         if initial is not None and (isinstance(initial, bool) or not isinstance(initial, int) or initial < 1):
             raise ValueError(f"initial must be a whole number of 1 or more, got {initial!r}")
         self.initial = max(4, len(problem.parameters) + 2) if initial is None else initial
@@ -82,6 +87,8 @@ class BayesianPlanner(AskTell):
             raise ValueError(f"progress must lie between 0 and 1, got {progress!r}")
         self.progress = progress
         self.sources: tuple[Source, ...] = tuple(source.validate_for(problem) for source in sources)
+        if self.sources and pool is not None:
+            raise ValueError("nothing can be taken from sources where there is a pool: leave one of them out")
         names = [source.name for source in self.sources]
         if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
             raise ValueError(f"two sources are called {twice}: rename one")
@@ -117,14 +124,14 @@ class BayesianPlanner(AskTell):
         enough = sum(set(self._problem.outcomes) <= set(o.outcomes) for o in measured)
         if enough < self.initial and number <= self.initial and not self._is_informed(enough):
             tested = self._test(number)
-            return tested or self._design(number, "initial design (scrambled Sobol)", None)
+            return tested or self._design(number, f"initial design ({self._spread})", None)
         settled = self.progress is not None and self.progress >= SETTLED
         near = settled and number % 2 == 0
         collecting = self.progress is not None and self.progress >= COLLECT
         try:
             surrogate = self.surrogate(moderate=near and not collecting)
         except FitFailed as error:
-            return self._design(number, "scrambled Sobol", f"scrambled Sobol, since there is no model: {error}")
+            return self._design(number, self._spread, f"{self._spread}, since there is no model: {error}")
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         with single_threaded(), manual_seed(seed):
             chosen = choose(
@@ -138,6 +145,8 @@ class BayesianPlanner(AskTell):
                 collecting=collecting,
                 near=near,
             )
+            if self.pool is not None:
+                return self._from_pool(number, surrogate, chosen)
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
             predicted = surrogate.predict(values)
@@ -178,7 +187,56 @@ class BayesianPlanner(AskTell):
         detail = f"Point {number} tests what {source.name} holds for the best, as far as it knows."
         return self._candidate(number, values, Why(method="test of earlier data", detail=detail))
 
+    @property
+    def _spread(self) -> str:
+        """What the points that no model chose are taken from."""
+        return "scrambled Sobol" if self.pool is None else "spread subset of the pool"
+
+    def _from_pool(self, number: int, surrogate: Surrogate, chosen: Chosen) -> Candidate:
+        """Return the best row of the pool that is left."""
+        from athanor.planners import pool_search
+
+        assert self.pool is not None
+        viability = self._viability(surrogate.rows)
+        found = pool_search.maximize(chosen, surrogate, viability, self.pool, self.pool.free(self._barred()))
+        values = self.pool.values(found.row)
+        predicted = surrogate.predict(values)
+        how = f"All {found.compared:,} rows left were compared"
+        if found.judged < found.compared:
+            how = (
+                f"Of {found.compared:,} rows left the {found.judged:,} that a quicker figure favours, here and there, "
+                "were compared in full"
+            )
+        detail = f"{self._explain(surrogate, chosen, values, predicted)} {how}."
+        return self._row(
+            number, found.row, chosen.method, detail, surrogate.fallback, predicted=predicted, advice=chosen.advice
+        )
+
+    def _design_from_pool(self, number: int, method: str, fallback: str | None) -> Candidate:
+        """Return a row of a spread subset of the pool."""
+        from athanor.planners.pool_search import spread
+
+        assert self.pool is not None
+        free = self.pool.free(self._barred())
+        order = spread(self.pool, number + DESIGN, self.seed)
+        start = (number - 1) % len(order)
+        order = np.concatenate([order[start:], order[:start]])
+        order = order[np.isin(order, free)]
+        if not len(order):
+            rng = np.random.default_rng([self.seed, number])
+            order = free[rng.integers(len(free), size=1)]
+            fallback = "; ".join(f for f in (fallback, "every row of the spread subset is taken: one drawn") if f)
+        with single_threaded():
+            viability = self._viability(self._space.encode([o.values for o in self.measured]))
+            if viability is not None:
+                likely = viability.probability(torch.as_tensor(self.pool.encode(order))).numpy() >= 0.5
+                order = np.concatenate([order[likely], order[~likely]])
+        detail = "Of a spread subset of the pool: the model first needs rows that differ in all parameters."
+        return self._row(number, int(order[0]), method, detail, fallback)
+
     def _design(self, number: int, method: str, fallback: str | None) -> Candidate:
+        if self.pool is not None:
+            return self._design_from_pool(number, method, fallback)
         size = 1 << (max(number, DESIGN) - 1).bit_length()
         rows = self._space.sample(size, self.seed)
         start = (number - 1) % len(rows)

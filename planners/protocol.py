@@ -106,13 +106,17 @@ class Why(Record):
 
 
 class Candidate(Record):
-    """A point the planner suggests: suggestion number (from 1), values, prediction per outcome, and why."""
+    """A point the planner suggests: suggestion number (from 1), values, prediction per outcome, and why.
+
+    `label` is what a row of a pool is called: the vial, the well, the sample.
+    """
 
     id: str
     number: Annotated[int, Field(strict=True, ge=1)]
     values: dict[Name, Level | Annotated[str, Field(strict=True)]]
     predicted: dict[Name, Predicted] = {}
     why: Why
+    label: Annotated[str | None, Field(exclude_if=lambda label: label is None)] = None
 
 
 class Best(Record):

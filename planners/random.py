@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from athanor.planners.protocol import Candidate, Why
 from athanor.planners.space import Matrix, Space
 from athanor.planners.state import AskTell
 
+if TYPE_CHECKING:
+    from athanor.planners.pool import Pool
+
 TRIES = 64
 """Draws made to find a point that is not taken."""
 DRAWS = 1024
@@ -18,16 +21,20 @@ DRAWS = 1024
 
 
 class RandomPlanner(AskTell):
-    """Suggests points drawn uniformly (log-uniformly on logarithmic scales) from the space."""
+    """Suggests points drawn uniformly (log-uniformly on logarithmic scales) from the space, or rows of a pool."""
 
     kind: ClassVar[str] = "random"
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
-        super().__init__(problem, seed)
+    def __init__(self, problem: Problem, seed: int = 0, pool: Pool | None = None) -> None:
+        super().__init__(problem, seed, pool)
         self._space = Space(problem)
 
     def _choose(self, number: int) -> Candidate:
         rng = np.random.default_rng([self.seed, number])
+        if self.pool is not None:
+            free = self.pool.free(self._barred())
+            detail = f"Drawn uniformly at random from the {len(free):,} rows that are left, not by any result."
+            return self._row(number, int(free[rng.integers(len(free))]), "random", detail)
         rows = self._draw(rng)
         taken = self.taken
         points = [self._space.decode(row) for row in rows]

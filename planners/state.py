@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from athanor.planners.problem import Problem, Value
 from athanor.planners.protocol import MEASURED, PENDING, Best, Candidate, Observation, Predicted, Why
+
+if TYPE_CHECKING:
+    from athanor.planners.pool import Pool
 
 FORMAT = 1
 """Version of the JSON text of a planner."""
@@ -18,14 +21,20 @@ class StateMismatch(ValueError):
 
 
 class AskTell:
-    """Ask-and-tell bookkeeping shared by the planners; subclasses say how the next point is chosen."""
+    """Ask-and-tell bookkeeping shared by the planners; subclasses say how the next point is chosen.
+
+    With a `pool` only its rows are suggested, each at most once unless it allows repeats.
+    """
 
     kind: ClassVar[str] = ""
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
+    def __init__(self, problem: Problem, seed: int = 0, pool: Pool | None = None) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed must be a whole number of 0 or more, got {seed!r}")
+        if pool is not None and pool.problem != problem:
+            raise ValueError("the pool was read for another problem: read it again for this one")
         self._problem = problem
+        self.pool = pool
         self.seed = seed
         self._observations: list[Observation] = []
         self._issued: dict[str, dict[str, Value]] = {}
@@ -50,12 +59,18 @@ class AskTell:
 
         A candidate depends on the problem, the seed, its number, and what was ingested and is pending; on nothing
         else. Asking again for a number gives the same candidate as long as these are the same.
+
+        Raises:
+            PoolExhausted: fewer than n rows of the pool are left; nothing is suggested then.
         """
         if n < 1:
             raise ValueError(f"n must be 1 or more, got {n}")
         first = self._last + 1 if number is None else number
         if first < 1:
             raise ValueError(f"suggestion numbers start at 1, got {first}")
+        if self.pool is not None:
+            anew = {self.candidate_id(k) for k in range(first, first + n)}
+            self.pool.check_room(n, self._barred(without=anew))
         candidates = []
         for k in range(first, first + n):
             self._issued.pop(self.candidate_id(k), None)
@@ -117,6 +132,13 @@ class AskTell:
         known = [o.values for o in self._observations if o.status in MEASURED | {"failed"}]
         return {_key(values) for values in [*known, *self.pending, *self.refused]}
 
+    def _barred(self, without: Set[str] = frozenset()) -> dict[int, str]:
+        """Rows of the pool that may not be suggested now, each with the state that bars it."""
+        assert self.pool is not None
+        told = [(o.values, o.status) for o in self._observations]
+        told += [(values, "proposed") for name, values in self._issued.items() if name not in without]
+        return self.pool.barred(told)
+
     @staticmethod
     def is_in(values: Mapping[str, Value], taken: set[str]) -> bool:
         """Whether exactly this point is among the keys of taken points."""
@@ -149,7 +171,7 @@ class AskTell:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON types."""
-        return {
+        state = {
             "format": FORMAT,
             "planner": self.kind,
             "problem": self._problem.model_dump(mode="json"),
@@ -158,14 +180,19 @@ class AskTell:
             "issued": self._issued,
             "observations": [o.model_dump(mode="json") for o in self._observations],
         }
+        return state if self.pool is None else {**state, "pool": self.pool.name.model_dump(mode="json")}
 
     def to_json(self) -> str:
         """Return the whole state as JSON text; floats survive bit for bit."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Rebuild a planner from `to_json`; raise `StateMismatch` for another planner's or a newer state."""
+    def from_json(cls, text: str, pool: Pool | None = None) -> Self:
+        """Rebuild a planner from `to_json`, with the pool that its state names, if it names one.
+
+        Raises:
+            StateMismatch: another planner's or a newer state, or another pool than it names.
+        """
         data = json.loads(text)
         if not isinstance(data, dict) or data.get("planner") != cls.kind:
             found = data.get("planner") if isinstance(data, dict) else type(data).__name__
@@ -174,7 +201,9 @@ class AskTell:
             )
         if data.get("format") != FORMAT:
             raise StateMismatch(f"planner state of format {data.get('format')!r}; this version reads {FORMAT}: upgrade")
-        planner = cls(Problem.model_validate(data["problem"]), data["seed"], **cls._options(data))
+        _check_pool(data.get("pool"), pool)
+        options = cls._options(data) if pool is None else {**cls._options(data), "pool": pool}
+        planner = cls(Problem.model_validate(data["problem"]), data["seed"], **options)
         planner.ingest([Observation.model_validate(o) for o in data["observations"]])
         planner._issued = {k: planner._problem.validate_point(v, linear=False) for k, v in data["issued"].items()}
         planner._last = data["last"]
@@ -186,11 +215,48 @@ class AskTell:
         return {}
 
     def _candidate(
-        self, number: int, values: Mapping[str, Value], why: Why, predicted: Mapping[str, Predicted] | None = None
+        self,
+        number: int,
+        values: Mapping[str, Value],
+        why: Why,
+        predicted: Mapping[str, Predicted] | None = None,
+        label: str | None = None,
     ) -> Candidate:
         return Candidate(
-            id=self.candidate_id(number), number=number, values=dict(values), predicted=dict(predicted or {}), why=why
+            id=self.candidate_id(number),
+            number=number,
+            values=dict(values),
+            predicted=dict(predicted or {}),
+            why=why,
+            label=label,
         )
+
+    def _row(
+        self, number: int, row: int, method: str, detail: str, fallback: str | None = None, **more: Any
+    ) -> Candidate:
+        """The candidate that is a row of the pool; says which, in its label and in words."""
+        assert self.pool is not None
+        advice = more.pop("advice", ())
+        why = Why(method=method, fallback=fallback, detail=f"{self.pool.said(row)}. {detail}", advice=advice)
+        return self._candidate(number, self.pool.values(row), why, label=self.pool.label(row), **more)
+
+
+def _check_pool(named: Mapping[str, Any] | None, pool: Pool | None) -> None:
+    if named is None and pool is None:
+        return
+    if named is None:
+        raise StateMismatch("this is the state of a planner without a pool: leave the pool out")
+    wanted = f"{named['source']} (sha256 {named['sha256']}, {named['rows']:,} rows)"
+    if pool is None:
+        raise StateMismatch(f"this is the state of a planner over the pool {wanted}: give that pool, too")
+    given = pool.name.model_dump(mode="json")
+    if given["sha256"] != named["sha256"]:
+        raise StateMismatch(
+            f"the pool given has sha256 {pool.sha256}, not that of the state's {wanted}: give that one, unchanged"
+        )
+    if given["repeats"] != named["repeats"]:
+        allowed = "allows" if named["repeats"] else "does not allow"
+        raise StateMismatch(f"the state's pool {allowed} repeats; read the pool given likewise")
 
 
 def _key(values: Mapping[str, Value]) -> str:

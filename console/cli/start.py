@@ -162,11 +162,14 @@ def checked(file: Path) -> tuple[Spec, list[tuple[str, str]]]:
         SpecError, ProfileError: naming file, line, field and remedy.
     """
     from athanor.agents import fitting
+    from athanor.agents.opening import with_pool
     from athanor.agents.spec import load
     from athanor.console.commands.campaigns import check_reasoner, summarise
 
     spec = load(file)
-    profile = fitting.fit(spec, str(file), file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    profile = fitting.fit(spec, str(file), text)
+    spec = with_pool(spec, str(file), text)
     check_reasoner(spec)
     return spec, summarise(spec, profile)
 

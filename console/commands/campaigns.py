@@ -183,6 +183,7 @@ def summarise(spec: Spec, profile: Profile) -> list[tuple[str, str]]:
         *[("bounds" if index == 0 else "", text) for index, text in enumerate(bounds)],
         ("budget", f"{wording.count(spec.budget.experiments, 'experiment')}{limit}"),
         *([("design", _design(spec))] if spec.design() is not None else []),
+        *([("pool", str(spec.pool))] if spec.pool is not None else []),
         ("hypotheses", f"at most {spec.hypotheses.share:.0%} of the budget, error rate {spec.hypotheses.alpha:g}"),
         ("approval", _approval(spec)),
         *([("reference", _references(spec))] if spec.reference else []),

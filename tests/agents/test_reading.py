@@ -105,3 +105,23 @@ def test_values_that_nothing_can_hold_are_faults(value: str, line: str | None) -
 def test_it_never_fails_whatever_is_typed(start: int, length: int, typed: str) -> None:
     found = read(READY[:start] + typed + READY[start + length :], ())
     assert (found.spec is None) == bool(found.problems)
+
+
+def test_a_pool_is_looked_for_in_the_site_s_folders_alone_and_only_its_header_is_read(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    head = "residence_time [min],equivalents,concentration [mol/L],temperature [degC]\n"
+    (site / "pool.csv").write_text(head + "not,one,number,here\n")
+    (site / "short.csv").write_text("residence_time [min]\n")
+    (site / "notes.txt").write_text(head)
+    (tmp_path / "secret.csv").write_text(head)
+    text = READY + "reasoner: none\npool: "
+    found = read(text + "pool.csv", (site,))
+    assert found.spec is not None and found.spec.pool is not None
+    assert found.spec.pool.file == str(site / "pool.csv")
+    [problem] = read(text + "short.csv", (site,)).problems
+    assert problem.field == "pool" and "short.csv:1: no column for equivalents" in problem.message
+    assert str(site) not in problem.message
+    for elsewhere in ("../secret.csv", str(tmp_path / "secret.csv"), "notes.txt", "none.csv"):
+        [problem] = read(text + elsewhere, (site,)).problems
+        assert problem.message == f"there is no file {elsewhere} in the folders of this site"

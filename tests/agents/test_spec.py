@@ -155,3 +155,35 @@ def test_only_a_planner_that_takes_long_looks_ahead() -> None:
     with pytest.raises(SpecError) as caught:
         parse(GOOD + "look_ahead: 2\n")
     assert caught.value.problems[0].field == "look_ahead"
+
+
+def test_a_pool_is_a_file_with_options_and_its_path_is_relative_to_the_campaign(tmp_path: Path) -> None:
+    assert parse(GOOD).pool is None
+    (tmp_path / "c.yaml").write_text(GOOD + "reasoner: none\npool: library.csv\n")
+    spec = load(tmp_path / "c.yaml")
+    assert spec.pool is not None
+    assert spec.pool.file == str(tmp_path / "library.csv")
+    assert (spec.pool.label, spec.pool.repeats, spec.pool.sha256) == (None, "refused", None)
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+    given_ = parse(GOOD + "hypotheses: {share: 0}\npool: {file: a.csv, label: vial, repeats: allowed}\n").pool
+    assert str(given_) == "a.csv, named by vial, each as often as is worth it"
+
+
+@pytest.mark.parametrize(
+    ("rest", "field", "words"),
+    [
+        ("pool: a.csv", "pool", "tested at points of their own, which a pool does not have; write reasoner: none"),
+        ("reasoner: none\nplanner: full-factorial\npool: a.csv", "pool", "use planner: bayesian, sobol or random"),
+        ("reasoner: none\npool: a.csv\ntransfer: [{table: old.csv}]", "pool", "drop one of them"),
+        ("reasoner: none\npool: {label: vial}", "pool.file", "is missing"),
+        ("reasoner: none\npool: {file: a.csv, repeats: often}", "pool.repeats", "'allowed' or 'refused'"),
+        ("reasoner: none\npool: {file: a.csv, sha256: abc}", "pool.sha256", "pattern"),
+    ],
+)
+def test_a_wrong_pool_is_named_with_its_remedy(rest: str, field: str, words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(GOOD + rest + "\n")
+    [problem] = caught.value.problems
+    assert problem.field == field
+    assert words in problem.message
+    assert problem.line is not None
