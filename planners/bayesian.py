@@ -15,6 +15,7 @@ from botorch.utils.sampling import manual_seed
 from linear_operator.utils.warnings import NumericalWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from athanor.planners import tradeoff
 from athanor.planners import viability as viability_
 from athanor.planners.acquisition import NEAR, Chosen, choose
 from athanor.planners.advice import Advice
@@ -113,9 +114,10 @@ class BayesianPlanner(AskTell):
             return self._design(number, "scrambled Sobol", f"scrambled Sobol, since there is no model: {error}")
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         with single_threaded(), manual_seed(seed):
+            viability = self._viability(surrogate.rows)
             chosen = choose(
                 surrogate,
-                self._viability(surrogate.rows),
+                viability,
                 self._space.encode(self.pending),
                 self._space.encode(self.refused),
                 self.advice,
@@ -127,9 +129,10 @@ class BayesianPlanner(AskTell):
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
             predicted = surrogate.predict(values)
+            traded = tradeoff.weigh(surrogate, viability, values, self._best_from(surrogate))
         fallback = "; ".join(f for f in (surrogate.fallback, repeated) if f) or None
-        detail = self._explain(surrogate, chosen, values, predicted)
-        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice)
+        detail = f"{self._explain(surrogate, chosen, values, predicted)} {tradeoff.in_words(traded, self._problem)}"
+        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice, tradeoff=traded)
         return self._candidate(number, values, why, predicted)
 
     def _design(self, number: int, method: str, fallback: str | None) -> Candidate:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from athanor.planners.problem import Level, Name, Number, Problem, Record, Value
 
@@ -92,13 +92,62 @@ class Observation(Record):
         return value
 
 
+class Compromise(Record):
+    """How a candidate stands to the best compromises of several objectives, by what the model expects.
+
+    It `improves` on the compromise compared with in every objective, `extends` the front in `objective` beyond all of
+    them, comes `between` them, or lies `behind` them (then the hope is in what is not known). `changes` is the
+    difference of each objective to the compromise compared with, in the objective's unit; `candidate_id` and `values`
+    are that compromise's.
+    """
+
+    kind: Literal["improves", "extends", "between", "behind"]
+    objective: Name | None = None
+    candidate_id: str | None = None
+    values: dict[Name, Level | Annotated[str, Field(strict=True)]]
+    changes: dict[Name, Number]
+
+
+class Tradeoff(Record):
+    """What a candidate trades off, in numbers.
+
+    `distance` is the largest step, as a share of a parameter's range (1 for another category), to the nearest measured
+    setting, which is `nearest`. `feasible` is the probability that all outcome constraints hold (None: there are none),
+    `works` that the process works at all (None: it never failed). For one objective and a feasible best point, `better`
+    is the probability to beat that point, `improvement` by how much in expectation (less counts as nothing; in the
+    objective's unit, of distance for a target), and `exploration` the share of that hope, 0..1, which rests on what is
+    not known rather than on what is predicted. For several objectives `compromise` says what it adds.
+    """
+
+    nearest: dict[Name, Level | Annotated[str, Field(strict=True)]]
+    nearest_id: str | None = None
+    distance: Annotated[Number, Field(ge=0)]
+    feasible: Number | None = None
+    works: Number | None = None
+    improvement: Number | None = None
+    better: Number | None = None
+    exploration: Number | None = None
+    compromise: Compromise | None = None
+
+
 class Why(Record):
-    """Why a candidate was chosen: method, fallback if one was taken, a sentence for a scientist, advice used."""
+    """Why a candidate was chosen: method, fallback if one was taken, a sentence for a scientist, advice used.
+
+    `tradeoff` has what the candidate trades off, where there is a model to say so; without one it is left out.
+    """
 
     method: str
     fallback: str | None = None
     detail: str
     advice: tuple[str, ...] = ()
+    tradeoff: Tradeoff | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        if self.tradeoff is None:
+            plain.pop("tradeoff", None)
+        return plain
 
 
 class Candidate(Record):
