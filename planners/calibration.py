@@ -10,8 +10,9 @@ others give are the diagonal of (K⁻¹_gg)⁻¹. That is O(n³) for each draw o
 The draws of the hyper-parameters have seen the setting that they are asked about, and with few settings that flatters
 a model grossly: of pure noise it then seems to explain a tenth, and up to a half. So for each setting the draws are
 weighed by the inverse of the density they give it, which turns draws given everything into draws given the others
-(Gelfand, Dey and Chang, "Model determination using predictive distributions", 1992). Beyond `hyperparameters.MANY`
-points there is one draw, nothing to weigh, and little to flatter.
+(Gelfand, Dey and Chang, "Model determination using predictive distributions", 1992). Against fits anew without each
+setting that takes away about two thirds of what flatters, and less with a dozen points of nothing but noise. Beyond
+`hyperparameters.MANY` points there is one draw, nothing to weigh, and little to flatter.
 """
 
 from __future__ import annotations

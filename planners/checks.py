@@ -13,14 +13,17 @@ from athanor.planners.diagnostics import base_point, contrast
 from athanor.planners.explanations import Finding
 from athanor.planners.findings import Seen, listed, value_text
 from athanor.planners.hyperparameters import LENGTH_BOUNDS
-from athanor.planners.problem import Categorical, Value
+from athanor.planners.problem import Categorical, Continuous, Value
 from athanor.planners.surrogate import Surrogate
 
 FEW = 2.0
 """Settings per coefficient of a straight line (parameters + 1), below which a model is called young."""
 
 RARE = 0.005
-"""Chance at which coverage, repeats and uneven residuals are believed to be wrong, each shared among its looks."""
+"""Chance at which coverage and repeats are believed to be wrong, each shared among its looks."""
+
+NARROW = 0.8
+"""Spread of the residuals below which intervals are too wide; a few far ones among many small are another matter."""
 
 NOISY = 0.8
 """Share of an outcome's variance that is noise, from which on there is hardly anything to model."""
@@ -132,7 +135,7 @@ def coverage(seen: Seen) -> Iterator[Finding]:
                 "for a jump or a condition that the parameters do not describe.",
                 numbers={"coverage_50": item.coverage_50, "coverage_90": item.coverage_90, "spread": item.spread},
             )
-        elif binom.sf(math.floor(half) - 1, n, 0.5) < RARE / 3.0:
+        elif item.spread < NARROW and binom.sf(math.floor(half) - 1, n, 0.5) < RARE / 3.0:
             yield Finding(
                 name="underconfident",
                 severity="note",
@@ -172,7 +175,9 @@ def length_scales(seen: Seen) -> Iterator[Finding]:
     for name, model in surrogate.outcomes.items():
         if seen.is_constant(name):
             continue
-        logs = -np.log(np.diag(model.hyperparameters.metric))[[s.start for s in surrogate.space.slices]]
+        # The median of the draws: of a dozen points the likeliest alone is on a bound by chance now and then.
+        drawn = -model.process.metrics.diagonal(dim1=-2, dim2=-1).log().numpy()
+        logs = np.median(drawn, axis=0)[[s.start for s in surrogate.space.slices]]
         names = np.array(surrogate.problem.names)
         short, long = names[logs <= low + AT_BOUND].tolist(), names[logs >= high - AT_BOUND].tolist()
         if short:
@@ -238,12 +243,11 @@ def on_the_edge(seen: Seen) -> Iterator[Finding]:
 
 def _inwards(surrogate: Surrogate, i: int, position: float, here: Value) -> Value | None:
     parameter = surrogate.problem.parameters[i]
-    levels = surrogate.space.levels.get(i)
-    if levels is None:
+    if isinstance(parameter, Continuous):
         return parameter.from_unit(position)
-    if len(levels) < 3:
+    if len(parameter.levels) < 3:
         return None
-    values = [v for v in parameter.levels if v != here]
+    values: list[Value] = [v for v in parameter.levels if v != here]
     return min(values, key=lambda value: abs(parameter.to_unit(value) - position))
 
 

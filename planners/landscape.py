@@ -49,7 +49,7 @@ def positions(space: Space, name: str, n: int) -> list[Value]:
     parameter = space.problem.parameter(name)
     if isinstance(parameter, Continuous):
         return [parameter.from_unit(k / (n - 1)) for k in range(n)]
-    levels = list(parameter.levels)
+    levels: list[Value] = list(parameter.levels)
     if len(levels) <= n:
         return levels
     return [levels[k] for k in np.unique(np.linspace(0, len(levels) - 1, n).round().astype(int)).tolist()]

@@ -20,8 +20,12 @@ from athanor.planners.surrogate import Surrogate
 OUTLYING = 0.01
 """Chance that the largest of all standardised residuals of one outcome is taken for an outlier wrongly."""
 
-UNEVEN = 2.0
+UNEVEN = 2.5
 """How many times larger residuals are on one side than on the other before the difference matters."""
+
+UNLIKELY = 0.0005
+"""Chance at which residuals are believed to be uneven, shared among its looks. Residuals of neighbours go together, so
+that a test which takes them for independent accuses about ten times as often as it says."""
 
 DISAGREE = 2.0
 """How many times the stated standard error repeats scatter by before the difference matters."""
@@ -78,7 +82,7 @@ def uneven(seen: Seen) -> Iterator[Finding]:
             for p, columns in zip(problem.parameters, space.slices, strict=True)
             if isinstance(p, Categorical)
         ]
-        bar = RARE / (len(looks) + len(categories))
+        bar = UNLIKELY / (len(looks) + len(categories))
         worst: tuple[float, str, float] | None = None
         for words, along in looks:
             if np.ptp(along) == 0.0 or np.ptp(sizes) == 0.0:

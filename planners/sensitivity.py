@@ -33,10 +33,10 @@ from athanor.planners.uniform import constrained_rows, reach, rows_of
 PATHS = 32
 """Functions drawn for one outcome."""
 
-EVALUATIONS = 6144
-"""Points at which each is evaluated, about: the error of the estimators is then near 0.02."""
+EVALUATIONS = 3072
+"""Points at which each is evaluated, about: the error of the estimators is then near 0.03."""
 
-BASE = (128, 1024)
+BASE = (128, 512)
 """Fewest and most points that each parameter is varied around."""
 
 PAIRED = 4
@@ -118,17 +118,13 @@ def from_surrogate(surrogate: Surrogate) -> Sensitivity:
 
 def pairs(found: Sensitivity, names: Sequence[str], count: int = 3) -> list[tuple[str, str]]:
     """Return the pairs of parameters that explain most of some outcome together, the most important first."""
-    together = {frozenset((item.first, item.second)): 0.0 for item in found.interactions}
-    single = dict.fromkeys(names, 0.0)
-    for item in found.importances:
-        single[item.parameter] = max(single[item.parameter], item.first if item.total is None else item.total)
-    for shared in found.interactions:
-        key = frozenset((shared.first, shared.second))
-        together[key] = max(together[key], shared.share)
-    ranked = sorted(
-        combinations(names, 2), key=lambda pair: -(single[pair[0]] + single[pair[1]] + together.get(frozenset(pair), 0))
-    )
-    return ranked[:count]
+    worth = dict.fromkeys(combinations(names, 2), 0.0)
+    for outcome in dict.fromkeys(item.outcome for item in found.importances):
+        first = {item.parameter: item.first for item in found.of(outcome)}
+        shared = {(i.first, i.second): i.share for i in found.interactions if i.outcome == outcome}
+        for pair in worth:
+            worth[pair] = max(worth[pair], first[pair[0]] + first[pair[1]] + shared.get(pair, 0.0))
+    return sorted(worth, key=lambda pair: -worth[pair])[:count]
 
 
 def _importance(outcome: str, parameter: str, first: Matrix, total: Matrix) -> Importance:
@@ -182,7 +178,7 @@ def _separate(
 def _tied(space: Space, functions: Sequence[Path], values: _Values) -> tuple[Matrix, Matrix]:
     """Return correlation ratios and what each parameter moves alone, (functions, p) each; NaN where it cannot."""
     p = len(space.slices)
-    base = 2 * _base(p + 1)
+    base = 4 * _base(p + 1)  # drawn at random, which is less even than a Sobol sequence
     rows = constrained_rows(space, base, 0)
     at = np.stack([values(path, rows) for path in functions])
     variance = at.var(axis=1)

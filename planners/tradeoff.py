@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from athanor.planners.hyperparameters import Matrix
+from athanor.planners.paths import in_units
 from athanor.planners.problem import Problem, Value
 from athanor.planners.protocol import Best, Compromise, Tradeoff
 from athanor.planners.space import sobol
@@ -57,11 +58,11 @@ def _gains(surrogate: Surrogate, rows: Matrix) -> Matrix:
         mean, covariance = model.process.joint(torch.as_tensor(rows))
         values, vectors = torch.linalg.eigh(covariance)
         normals = torch.special.ndtri(torch.as_tensor(sobol(2, DRAWS, 0)).clamp(1e-6, 1.0 - 1e-6))
-        drawn = model.scale.from_model(mean + normals @ (vectors * values.clamp_min(0.0).sqrt()).T)
-        score = drawn if objective.goal == "maximize" else -drawn
-        if objective.target is not None:
-            score = -(drawn - objective.target).abs()
-        return np.asarray((score[:, 0] - score[:, 1]).numpy())
+        drawn = in_units(model, (mean + normals @ (vectors * values.clamp_min(0.0).sqrt()).T).numpy())
+    score = drawn if objective.goal == "maximize" else -drawn
+    if objective.target is not None:
+        score = -np.abs(drawn - objective.target)
+    return np.asarray(score[:, 0] - score[:, 1])
 
 
 def _compromise(surrogate: Surrogate, row: Matrix, best: Sequence[Best]) -> Compromise:

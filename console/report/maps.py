@@ -131,7 +131,7 @@ def legend(limits: tuple[float, float], words: tuple[str, str], *, class_: str =
     left, right = 90.0, WIDTH - 90.0
     step = (right - left) / BANDS
     parts: list[Child] = [
-        tag("rect", x=left + k * step, y=4, width=step + 0.3, height=8, class_=class_, fill_opacity=_opacity(k))
+        tag("rect", x=left + k * step, y=4, width=step, height=8, class_=class_, fill_opacity=_opacity(k))
         for k in range(BANDS)
     ]
     parts.append(text(left - 6, 12, words[0], anchor="end"))
@@ -140,7 +140,7 @@ def legend(limits: tuple[float, float], words: tuple[str, str], *, class_: str =
 
 
 def _opacity(band: int) -> str:
-    return f"{0.06 + 0.86 * band / (BANDS - 1):.2f}"
+    return f"{0.10 + 0.85 * band / (BANDS - 1):.2f}"
 
 
 def _runs(bands: Sequence[int], allowed: Sequence[bool]) -> list[tuple[int, int, int | None]]:
@@ -158,7 +158,6 @@ def _runs(bands: Sequence[int], allowed: Sequence[bool]) -> list[tuple[int, int,
 def _run(on: Ground, row: int, first: int, last: int, band: int, class_: str) -> Markup:
     x, end = on.across.edge(first), on.across.edge(last + 1)
     top, foot = on.up.edge(row + 1), on.up.edge(row)
-    # Cells overlap by a hair, so that no seam shows between them.
     return tag("rect", x=x, y=top, width=end - x, height=foot - top, class_=class_, fill_opacity=_opacity(band))
 
 

@@ -187,7 +187,11 @@ def importance_part(model: Explanation | None) -> Markup:
     panels = [_bars(outcome, found.of(outcome)) for outcome in outcomes]
     parts: list[Child] = [
         tag("h3", "Which parameters matter"),
-        tag("p", f"{found.what} Full bar: first; pale bar: total; line: its interval.", class_="lead"),
+        tag(
+            "p",
+            f"{found.what} Full bar: first. Pale bar: total, in figures, and its interval.",
+            class_="lead",
+        ),
         tag("div", *panels, class_="pair"),
     ]
     strong = [item for item in found.interactions if item.low > 0.02]
@@ -237,9 +241,13 @@ def maps_section(data: ReportData) -> Markup:
     base = settings(landscape.base, data.problem)
     lead = (
         f"Predicted by the model, the other parameters at {base}. Dots are measured settings, wherever their other "
-        "parameters were; the ring is the best point. Struck through is where the model hardly knows: one standard "
-        "deviation there is more than half of what the map spans."
+        "parameters were; the ring is the best point."
     )
+    if any(any(chain(*_faint(item, outcome))) for item in landscape.maps for outcome in item.mean):
+        lead += (
+            " Struck through is where the model hardly knows: one standard deviation there is more than half of what "
+            "the map spans."
+        )
     if any(not all(row) for item in landscape.maps for row in item.allowed):
         lead += " Blank is what the sums of parameters do not allow."
     parts: list[Child] = [tag("h2", "Two parameters at a time"), tag("p", lead, class_="lead")]
@@ -251,7 +259,7 @@ def maps_section(data: ReportData) -> Markup:
                 f"each as surely as asked for in {landscape.feasible_share:.0%}.",
             )
         )
-    seen = [row.values for row in data.experiments if row.outcomes]
+    seen = [p.values for item in model.calibrations[:1] for p in item.points]
     for item in landscape.maps:
         here = (landscape.base[item.first], landscape.base[item.second])
         at = [(v[item.first], v[item.second]) for v in seen if item.first in v and item.second in v]
@@ -269,23 +277,35 @@ def maps_section(data: ReportData) -> Markup:
 def _panels(item: Map, on: Ground, data: ReportData) -> list[Markup]:
     panels = []
     for outcome, mean in item.mean.items():
-        cells = zip(chain(*mean), chain(*item.allowed), strict=True)
-        kept = [value for value, is_allowed in cells if is_allowed]
-        if not kept:
+        limits = _limits(item, outcome)
+        if limits is None:
             continue
-        limits = (min(kept), max(kept))
-        reach = UNKNOWN * (limits[1] - limits[0])
-        faint = [[sd > reach for sd in row] for row in item.sd[outcome]]
+        faint = _faint(item, outcome)
         unit = data.problem.unit(outcome)
         words = (number(limits[0], 3), f"{number(limits[1], 3)}{f' {pretty_unit(unit)}' if unit else ''}")
         title = f"{outcome} over {item.first} and {item.second}"
         panels.append(_panel(outcome, map_chart(on, mean, title, limits, faint=faint), legend(limits, words)))
-    for words, grid in (("all bounds hold", item.feasible), ("the process works", item.works)):
+    for name, grid in (("all bounds hold", item.feasible), ("the process works", item.works)):
         if grid is not None:
-            title = f"Probability that {words}, over {item.first} and {item.second}"
+            title = f"Probability that {name}, over {item.first} and {item.second}"
             chart = map_chart(on, grid, title, (0.0, 1.0), class_="heat cool")
-            panels.append(_panel(f"P({words})", chart, legend((0.0, 1.0), ("0%", "100%"), class_="heat cool")))
+            panels.append(_panel(f"P({name})", chart, legend((0.0, 1.0), ("0%", "100%"), class_="heat cool")))
     return panels
+
+
+def _limits(item: Map, outcome: str) -> tuple[float, float] | None:
+    """Return the least and the greatest mean where the map is allowed; None where it is nowhere."""
+    cells = zip(chain(*item.mean[outcome]), chain(*item.allowed), strict=True)
+    kept = [value for value, is_allowed in cells if is_allowed]
+    return (min(kept), max(kept)) if kept else None
+
+
+def _faint(item: Map, outcome: str) -> list[list[bool]]:
+    """Return for each cell whether it is allowed and hardly known."""
+    low, high = _limits(item, outcome) or (0.0, 0.0)
+    reach = UNKNOWN * (high - low)
+    rows = zip(item.sd[outcome], item.allowed, strict=True)
+    return [[a and sd > reach for sd, a in zip(sds, allowed, strict=True)] for sds, allowed in rows]
 
 
 def _panel(name: str, chart: Markup, bar: Markup) -> Markup:

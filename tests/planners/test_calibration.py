@@ -121,11 +121,14 @@ def fitted(rows, y):
 
 
 def test_it_is_what_fitting_anew_without_each_setting_gives():
-    # Little data that mean nothing: draws that have seen the answer seem to know some of it, and fits anew do not.
+    # Draws that have seen the answer seem to know more of it than fits anew do; weighed they come much nearer to these.
     anew, weighed, flattered = [], [], []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        rows, y = rng.random((12, 2)), rng.standard_normal(12)
+        rows = rng.random((12, 2))
+        covariance = correlation(squared_distances(rows * 1.5))[0] + 0.04 * np.eye(12)
+        y = np.linalg.cholesky(covariance) @ rng.standard_normal(12)
+        y = (y - y.mean()) / y.std()
         process = fitted(rows, y)
         found = calibration._without(process, y, calibration.settings(rows))
         u = (y - found.mean) / np.sqrt(found.variance)

@@ -94,6 +94,15 @@ def test_a_target_is_neared():
     assert "nearer to the target" in tradeoff.in_words(found, problem)
 
 
+def test_on_a_stretched_scale_no_hope_is_absurd():
+    problem = Problem([Continuous("x", 0, 1)], [Objective("y", "maximize")])
+    planner = told(problem, [{"x": k / 40} for k in range(12)], lambda v: {"y": math.exp(30 * v["x"])})
+    assert planner.surrogate().outcomes["y"].scale.kind == "log"
+    found = weighed(planner, {"x": 1.0})
+    best = max(o.outcomes["y"].mean for o in planner.measured)
+    assert found.improvement is not None and 0 < found.improvement < 1000 * best
+
+
 @pytest.fixture(scope="module")
 def two():
     # Along x gain costs; w is waste of both.
