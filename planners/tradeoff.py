@@ -73,16 +73,16 @@ def _compromise(surrogate: Surrogate, row: Matrix, best: Sequence[Best]) -> Comp
     span = front.max(axis=0) - front.min(axis=0)
     size = np.where(span > 0, span, np.maximum(np.abs(front).max(axis=0), 1e-12))
     beyond = (here - front.max(axis=0)) / size
-    near = int(np.argmin(np.square((front - here) / size).sum(axis=1)))
-    objective = None
-    beaten = np.flatnonzero((here >= front).all(axis=1))
-    if len(beaten):
-        kind, near = "improves", near if near in beaten else int(beaten[0])
+    gaps = np.square((front - here) / size).sum(axis=1)
+    kind, objective, near = "between", None, int(np.argmin(gaps))
+    beaten, better = (here >= front).all(axis=1), (front >= here).all(axis=1)
+    if beaten.any():
+        kind, near = "improves", int(np.argmin(np.where(beaten, gaps, np.inf)))
     elif beyond.max() > 0:
         k = int(np.argmax(beyond))
         kind, near, objective = "extends", int(np.argmax(front[:, k])), problem.objectives[k].name
-    else:
-        kind = "behind" if bool((front >= here).all(axis=1).any()) else "between"
+    elif better.any():
+        kind, near = "behind", int(np.argmin(np.where(better, gaps, np.inf)))
     mean = surrogate.predict_rows(np.concatenate([row, rows[near : near + 1]]))[0]
     changes = {o.name: float(np.subtract(*mean[:, problem.outcomes.index(o.name)])) for o in problem.objectives}
     return Compromise.model_validate(
@@ -132,7 +132,7 @@ def _compromise_in_words(found: Compromise, problem: Problem) -> str:
     changes = []
     for objective in problem.objectives:
         unit = f" {objective.unit}" if objective.unit else ""
-        changes.append(f"{objective.name} {found.changes[objective.name]:+.2g}{unit}".replace("-", "−"))
+        changes.append(f"{objective.name} {found.changes[objective.name]:+.3g}{unit}".replace("-", "−"))
     against = ", ".join(changes)
     if found.kind == "improves":
         return f"It is expected to be at least as good as a known compromise in every objective ({against})"
@@ -141,7 +141,7 @@ def _compromise_in_words(found: Compromise, problem: Problem) -> str:
     if found.kind == "between":
         return f"It is expected to fill a gap between known compromises ({against} beside the nearest)"
     return (
-        f"It is expected to fall behind a known compromise ({against} beside the nearest) and is tried for what is "
+        f"It is expected to fall behind a known compromise ({against} beside it) and is tried for what is "
         "not yet known there"
     )
 

@@ -126,6 +126,9 @@ def test_it_is_said_which_compromise_is_extended(two, values, kind, objective):
     assert found.candidate_id in {b.candidate_id for b in two.best()}
     gain = values["x"] - 0.5 * values["w"] - (found.values["x"] - 0.5 * found.values["w"])
     assert found.changes["gain"] == pytest.approx(gain, abs=0.05)
+    if kind == "behind":
+        # The compromise it is held against is better in everything.
+        assert found.changes["gain"] <= 0 <= found.changes["cost"]
     words = tradeoff.in_words(weighed(two, values), TWO)
     assert "V" in words and {"extends": "extend", "between": "between", "behind": "behind"}[kind] in words
 
