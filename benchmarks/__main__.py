@@ -11,6 +11,7 @@ BENCHMARKS = {
     "campaigns": "40-experiment campaigns over 20 seeds on the full stack, beside a random baseline",
     "wrong_hypothesis": "what a reasoner that is always wrong costs, in experiments to target",
     "transfer": "experiments to a target with earlier data: related, shifted, useless, adversarial, beside none",
+    "health": "how often the model's health check accuses healthy models, and finds what is wrong with sick ones",
     "kill_matrix": "200 SIGKILLs of campaign, worker, recovery process, controller: what was lost, repeated, not told",
     "hostile_plans": "100,000 hostile plans given to the engine: how many sets outside the limits reach the controller",
     "console_load": "50 people watching 10 campaigns on a ledger of 10,000 experiments, for an hour",

@@ -15,6 +15,7 @@ from botorch.utils.sampling import manual_seed
 from linear_operator.utils.warnings import NumericalWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from athanor.planners import tradeoff
 from athanor.planners import viability as viability_
 from athanor.planners.acquisition import NEAR, Chosen, choose
 from athanor.planners.advice import Advice
@@ -119,6 +120,14 @@ class BayesianPlanner(AskTell):
                 self._fitted[moderate] = (key, build(self._problem, self._space, observations, sources))
         return self._fitted[moderate][1]
 
+    def alone(self) -> BayesianPlanner:
+        """Return a planner that knows the same measurements and no sources: this one, if it has none."""
+        if not self.sources:
+            return self
+        found = BayesianPlanner(self._problem, self.seed, self.initial, self.advice, self.progress)
+        found.ingest(self._observations)
+        return found
+
     def _choose(self, number: int) -> Candidate:
         measured = self.measured
         enough = sum(set(self._problem.outcomes) <= set(o.outcomes) for o in measured)
@@ -134,9 +143,10 @@ class BayesianPlanner(AskTell):
             return self._design(number, self._spread, f"{self._spread}, since there is no model: {error}")
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         with single_threaded(), manual_seed(seed):
+            viability = self._viability(surrogate.rows)
             chosen = choose(
                 surrogate,
-                self._viability(surrogate.rows),
+                viability,
                 self._space.encode(self.pending),
                 self._space.encode(self.refused),
                 self.advice,
@@ -150,10 +160,17 @@ class BayesianPlanner(AskTell):
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
             predicted = surrogate.predict(values)
+            traded = tradeoff.weigh(surrogate, viability, values, self._best_from(surrogate))
         fallback = "; ".join(f for f in (surrogate.fallback, repeated) if f) or None
-        detail = self._explain(surrogate, chosen, values, predicted)
-        transfer = tuple(relation.words(self._problem.unit(relation.outcome)) for relation in surrogate.relations)
-        why = Why(method=chosen.method, fallback=fallback, detail=detail, advice=chosen.advice, transfer=transfer)
+        detail = f"{self._explain(surrogate, chosen, values, predicted)} {tradeoff.in_words(traded, self._problem)}"
+        why = Why(
+            method=chosen.method,
+            fallback=fallback,
+            detail=detail,
+            advice=chosen.advice,
+            transfer=tuple(relation.words(self._problem.unit(relation.outcome)) for relation in surrogate.relations),
+            tradeoff=traded,
+        )
         return self._candidate(number, values, why, predicted)
 
     def relations(self) -> list[Relation]:

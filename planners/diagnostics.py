@@ -108,7 +108,7 @@ def effects(planner: BayesianPlanner) -> Effects:
     """
     surrogate = planner.surrogate()
     with single_threaded():
-        base = _base(planner, surrogate)
+        base = base_point(planner, surrogate)
         ends = {
             (name, p.name): _ends(surrogate, base, name, i)
             for name in planner.problem.outcomes
@@ -119,7 +119,7 @@ def effects(planner: BayesianPlanner) -> Effects:
             shares = _first_order(surrogate, name)
             for i, parameter in enumerate(planner.problem.parameters):
                 low, high = ends[name, parameter.name]
-                change, sd = _contrast(
+                change, sd = contrast(
                     surrogate,
                     name,
                     [{**base, parameter.name: high}, {**base, parameter.name: low}],
@@ -150,7 +150,7 @@ def slices(planner: BayesianPlanner, n: int = 41) -> Slices:
     """
     surrogate = planner.surrogate()
     with single_threaded():
-        base = _base(planner, surrogate)
+        base = base_point(planner, surrogate)
         found = []
         for parameter in planner.problem.parameters:
             values: Sequence[Value]
@@ -173,8 +173,8 @@ def slices(planner: BayesianPlanner, n: int = 41) -> Slices:
     return Slices(base=base, slices=tuple(found))
 
 
-def _base(planner: BayesianPlanner, surrogate: Surrogate) -> dict[str, Value]:
-    """The incumbent; of a Pareto set the point with the largest product of gains (the most balanced compromise)."""
+def base_point(planner: BayesianPlanner, surrogate: Surrogate) -> dict[str, Value]:
+    """Return the incumbent; of a Pareto set the point with the largest product of gains (the most balanced one)."""
     best = planner.best()
     if len(best) == 1:
         return dict(best[0].values)
@@ -205,7 +205,7 @@ def _pair(
     second_ends: tuple[Value, Value],
 ) -> Pair:
     corners = [{**base, first: a, second: b} for b in reversed(second_ends) for a in reversed(first_ends)]
-    change, sd = _contrast(surrogate, outcome, corners, [1.0, -1.0, -1.0, 1.0])
+    change, sd = contrast(surrogate, outcome, corners, [1.0, -1.0, -1.0, 1.0])
     return Pair(
         outcome=outcome,
         first=first,
@@ -219,7 +219,7 @@ def _pair(
     )
 
 
-def _contrast(
+def contrast(
     surrogate: Surrogate, outcome: str, points: Sequence[dict[str, Value]], weights: Sequence[float]
 ) -> tuple[float, float]:
     """Return mean and sd, in the outcome's unit, of a weighted sum of noise-free outcomes."""

@@ -92,10 +92,49 @@ class Observation(Record):
         return value
 
 
+class Compromise(Record):
+    """How a candidate stands to the best compromises of several objectives, by what the model expects.
+
+    It `improves` on the compromise compared with in every objective, `extends` the front in `objective` beyond all of
+    them, comes `between` them, or lies `behind` them (then the hope is in what is not known). `changes` is the
+    difference of each objective to the compromise compared with, in the objective's unit; `candidate_id` and `values`
+    are that compromise's.
+    """
+
+    kind: Literal["improves", "extends", "between", "behind"]
+    objective: Name | None = None
+    candidate_id: str | None = None
+    values: dict[Name, Level | Annotated[str, Field(strict=True)]]
+    changes: dict[Name, Number]
+
+
+class Tradeoff(Record):
+    """What a candidate trades off, in numbers.
+
+    `distance` is the largest step, as a share of a parameter's range (1 for another category), to the nearest measured
+    setting, which is `nearest`. `feasible` is the probability that all outcome constraints hold (None: there are none),
+    `works` that the process works at all (None: it never failed). For one objective and a feasible best point, `better`
+    is the probability to beat that point, `improvement` by how much in expectation (less counts as nothing; in the
+    objective's unit, of distance for a target), and `exploration` the share of that hope, 0..1, which rests on what is
+    not known rather than on what is predicted. For several objectives `compromise` says what it adds.
+    """
+
+    nearest: dict[Name, Level | Annotated[str, Field(strict=True)]]
+    nearest_id: str | None = None
+    distance: Annotated[Number, Field(ge=0)]
+    feasible: Number | None = None
+    works: Number | None = None
+    improvement: Number | None = None
+    better: Number | None = None
+    exploration: Number | None = None
+    compromise: Compromise | None = None
+
+
 class Why(Record):
     """Why a candidate was chosen: method, fallback if one was taken, a sentence for a scientist, advice used.
 
-    `transfer` says what was taken from earlier data; it is left out of the record of a campaign that has none.
+    `transfer` says what was taken from earlier data, `tradeoff` what the candidate trades off where a model can say so.
+    Both are left out of the record where there is nothing to say.
     """
 
     method: str
@@ -103,6 +142,7 @@ class Why(Record):
     detail: str
     advice: tuple[str, ...] = ()
     transfer: Annotated[tuple[str, ...], Field(exclude_if=lambda lines: not lines)] = ()
+    tradeoff: Annotated[Tradeoff | None, Field(exclude_if=lambda found: found is None)] = None
 
 
 class Candidate(Record):

@@ -11,6 +11,7 @@ import typer
 from athanor.console.cli import (
     alarms,
     console,
+    explain,
     failures,
     instruments,
     ledger,
@@ -75,6 +76,7 @@ runs.add_to(app)
 takeover.add_to(app)
 moving.add_to(app)
 look.add_to(app)
+explain.add_to(app)
 resources.add_to(app)
 ledger.add_to(app)
 instruments.add_to(app)

@@ -63,6 +63,7 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
     spec = campaign.spec
     names = spec.get("laboratory", {})
     calls = ledger.model_calls(campaign_id)
+    shown, model = effects(problem, campaign.seed, observations, experiments)
     return ReportData(
         campaign=campaign.id,
         name=campaign.name,
@@ -88,7 +89,8 @@ def build(ledger: Ledger, campaign_id: str) -> ReportData:
         progress=progress,
         advantage=advantage,
         hypotheses=hypothesis_cards(ledger, campaign_id, experiments),
-        effects=effects(problem, campaign.seed, observations, experiments),
+        effects=shown,
+        model=model,
         experiments=rows,
         historical=sum(item.source == "historical" for item in observations),
         earlier=earlier(ledger, campaign_id, problem, experiments),

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from athanor.planners.explanations import Explanation
 from athanor.planners.problem import Problem
 
 Value = float | int | str
@@ -258,6 +259,7 @@ class ReportData(Part):
     advantage: Advantage | None
     hypotheses: list[HypothesisCard]
     effects: Effects
+    model: Explanation | None = None
     experiments: list[ExperimentRow]
     historical: int = 0
     earlier: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from athanor.console.report import control, record, sections
+from athanor.console.report import control, model, record, sections
 from athanor.console.report.data import ReportData
 from athanor.console.report.markup import Markup, join, tag
 
@@ -22,7 +22,9 @@ def render(data: ReportData) -> str:
         sections.best_section(data),
         sections.progress_section(data),
         record.hypotheses_section(data),
+        model.trust_section(data),
         record.effects_section(data),
+        model.maps_section(data),
         control.section(data),
         sections.problem_section(data),
         record.experiments_section(data),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from athanor.console.report import charts, slices
+from athanor.console.report import charts, model, slices
 from athanor.console.report.data import ExperimentRow, HypothesisCard, ReportData
 from athanor.console.report.markup import Child, Markup, join, tag
 from athanor.console.report.sections import data_table, named, shown
@@ -120,7 +120,8 @@ def effects_section(data: ReportData) -> Markup:
         "The band is two standard deviations of the model’s belief, not proof: what was put to a test stands above. "
         "“Explains” is the parameter’s own share of the variation over the whole range."
     )
-    return join(*parts, tag("p", lead, class_="lead"), slices.slice_grid(effects.slices, data.problem))
+    grid = slices.slice_grid(effects.slices, data.problem)
+    return join(*parts, tag("p", lead, class_="lead"), grid, model.importance_part(data.model))
 
 
 def experiments_section(data: ReportData) -> Markup:

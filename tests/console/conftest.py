@@ -23,6 +23,18 @@ from athanor.console.report.data import (
     ReportData,
     Slice,
 )
+from athanor.planners.explanations import (
+    Calibration,
+    Explanation,
+    Finding,
+    Health,
+    Importance,
+    Interaction,
+    Landscape,
+    LeftOut,
+    Map,
+    Sensitivity,
+)
 from athanor.planners.problem import Categorical, Continuous, Integer, Objective, OutcomeConstraint, Problem
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -100,6 +112,7 @@ def made_up(*, objectives: int = 2, experiments: int = 40, seed: int = 3) -> Rep
         ),
         hypotheses=_hypotheses(),
         effects=_effects(problem),
+        model=_model(problem, rows),
         experiments=rows,
         calls=[
             CallSummary(
@@ -295,6 +308,135 @@ def _effects(problem: Problem) -> Effects:
                 )
             )
     return Effects(slices=slices, base=base)
+
+
+def _model(problem: Problem, rows: list[ExperimentRow]) -> Explanation:
+    outcomes = [name for name in problem.outcomes if name in rows[0].outcomes]
+    calibrations = [
+        Calibration(
+            outcome=name,
+            unit=problem.unit(name),
+            settings=12,
+            r2=0.81,
+            coverage_50=0.5,
+            coverage_90=0.92,
+            log_density=-2.0,
+            constant_log_density=-3.0,
+            gain=1.0,
+            gain_error=0.2,
+            spread=1.1,
+            points=tuple(
+                LeftOut(
+                    place=place,
+                    candidate_id=None,
+                    values=row.values,
+                    measured=row.outcomes[name].mean,
+                    sem=row.outcomes[name].error,
+                    mean=row.outcomes[name].mean * (1 + 0.03 * (place % 5 - 2)),
+                    sd=abs(row.outcomes[name].mean) * 0.04,
+                    residual=-4.2 if place == 8 else 0.7 * (place % 5 - 2),
+                    log_density=-2.0,
+                    constant_log_density=-3.0,
+                    repeats=1,
+                )
+                for place, row in enumerate([row for row in rows if row.outcomes][:30])
+            ),
+        )
+        for name in outcomes
+    ]
+    importances = [
+        Importance(
+            outcome=name,
+            parameter=parameter.name,
+            first=0.5 / (k + 1),
+            first_low=0.4 / (k + 1),
+            first_high=0.6 / (k + 1),
+            total=None if k == 3 else 0.6 / (k + 1),
+            total_low=None if k == 3 else 0.5 / (k + 1),
+            total_high=None if k == 3 else 0.75 / (k + 1),
+        )
+        for name in outcomes
+        for k, parameter in enumerate(problem.parameters)
+    ]
+    findings = [
+        Finding(
+            name="outlier",
+            severity="warning",
+            outcome="sty",
+            seen="sty does not fit what the other measurements say: #9 read 310 kg/m^3/h where 9120 ± 400 was expected "
+            "(22.0 standard deviations off).",
+            means="Either the measurement went wrong, or something happens there that no other measurement shows.",
+            remedy="Look at the run, and repeat the setting before you trust or discard it.",
+            experiments=("#9",),
+        ),
+        Finding(
+            name="no-better-than-mean",
+            severity="serious",
+            outcome="pressure",
+            seen="pressure is foretold no better by the model than by the mean of all measurements.",
+            means="What the model says of parameters and of new settings is no better than a guess so far.",
+            remedy="Measure more settings.",
+        ),
+        Finding(
+            name="best-on-the-edge",
+            severity="note",
+            outcome="sty",
+            seen="The best point has the lowest residence_time that is allowed, 0.5 min.",
+            means="The best setting of all may lie beyond the range.",
+            remedy="If it is safe, widen the range.",
+        ),
+    ]
+    grid = [[k / 8 for k in range(9)] for _ in range(9)]
+    maps = []
+    for first, second in (("residence_time", "concentration"), ("equivalents", "solvent")):
+        across, up = (
+            [problem.parameter(n).from_unit(k / 8) for k in range(9)]
+            if problem.parameter(n).kind == "continuous"
+            else list(problem.parameter(n).levels)
+            for n in (first, second)
+        )
+        cells = [row[: len(across)] for row in grid[: len(up)]]
+        maps.append(
+            Map(
+                first=first,
+                second=second,
+                first_values=across,
+                second_values=up,
+                mean={
+                    name: tuple(tuple(900 * math.sin(3 * a) * (i + 1) for a in row) for i, row in enumerate(cells))
+                    for name in outcomes
+                },
+                sd={
+                    name: tuple(tuple(900 * a * (i + 1) for a in row) for i, row in enumerate(cells))
+                    for name in outcomes
+                },
+                feasible=tuple(tuple(1 - a for a in row) for row in cells),
+                works=tuple(tuple(0.5 + a / 2 for a in row) for row in cells),
+                allowed=tuple(tuple(a + i / 8 < 1.6 for a in row) for i, row in enumerate(cells)),
+            )
+        )
+    interaction = Interaction(
+        outcome="sty", first="residence_time", second="concentration", share=0.14, low=0.06, high=0.28
+    )
+    return Explanation(
+        health=Health(
+            verdict="Do not go by the model of pressure yet. pressure is foretold no better than by the mean.",
+            is_trusted=False,
+            findings=(findings[1], findings[0], findings[2]),
+            quiet=("few-points", "constant", "nothing-feasible", "repeats-disagree"),
+        ),
+        calibrations=tuple(calibrations),
+        sensitivity=Sensitivity(
+            is_tied=False, what="Made-up shares.", importances=tuple(importances), interactions=(interaction,)
+        ),
+        landscape=Landscape(
+            base={"residence_time": 0.9, "concentration": 0.31, "equivalents": 4, "solvent": "ethanol"},
+            maps=tuple(maps),
+            feasible_share=0.21,
+            likely_share=0.37,
+        ),
+        notes=("sty is modelled on a logarithmic scale",),
+    )
 
 
 @pytest.fixture

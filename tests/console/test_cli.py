@@ -16,7 +16,7 @@ COMMANDS = [
     *("approve", "edit", "reject", "propose", "reconcile", "settle", "pause", "stop-after-step", "cancel"),
     *("samples", "stock"),
     *("stop-all", "reset-stop"),
-    *("list", "show", "results", "report", "challenges", "ledger"),
+    *("list", "show", "results", "report", "explain", "challenges", "ledger"),
 ]
 
 

@@ -71,7 +71,10 @@ def test_every_part_the_reader_needs_is_there(report: ReportData) -> None:
         "Best trade-offs",
         "Progress, beside chance",
         "Hypotheses and their tests",
+        "Can the model be trusted?",
         "What each parameter does",
+        "Which parameters matter",
+        "Two parameters at a time",
         "The problem",
         "Every experiment",
         "Language models",
@@ -90,6 +93,41 @@ def test_every_part_the_reader_needs_is_there(report: ReportData) -> None:
     assert report.provenance.head_hash is not None
     assert report.provenance.head_hash in words
     assert "+0.61" in words
+
+
+def test_what_speaks_against_the_model_is_said_in_words(report: ReportData) -> None:
+    assert report.model is not None
+    words = " ".join(" ".join(read(render(report)).text).split())
+    assert "Do not go by the model of pressure yet." in words
+    for item in report.model.health.findings:
+        assert prose(item.seen) in words and prose(item.means) in words and prose(item.remedy) in words
+        assert item.severity in words
+    assert "feasible points are known" in words  # a check that was quiet
+    assert "in 37% of all settings; each as surely as asked for in 21%" in words
+    assert "residence_time and concentration, 14% of sty" in words
+
+
+def test_a_map_has_its_units_its_bands_and_nothing_where_nothing_is_allowed(report: ReportData) -> None:
+    assert report.model is not None and report.model.landscape is not None
+    page = render(report)
+    one = report.model.landscape.maps[0]
+    assert "↑ concentration [mol/L]" in page and "residence_time [min]" in page
+    closed = one.model_copy(update={"allowed": tuple(tuple(False for _ in row) for row in one.allowed)})
+    landscape = report.model.landscape.model_copy(update={"maps": (closed,)})
+    shut = render(report.model_copy(update={"model": report.model.model_copy(update={"landscape": landscape})}))
+    assert page.count('class="heat"') > shut.count('class="heat"') == 0
+
+
+def test_a_left_out_measurement_is_named_by_its_experiment(report: ReportData) -> None:
+    assert report.model is not None
+    off = report.model.calibrations[0].points[8]
+    row = next(row for row in report.experiments if row.values == off.values)
+    assert f"#{row.ordinal}: measured " in render(report)
+
+
+def test_without_a_model_the_report_says_nothing_of_one(report: ReportData) -> None:
+    page = render(report.model_copy(update={"model": None}))
+    assert "Can the model be trusted?" not in page and "Two parameters at a time" not in page
 
 
 def test_a_real_instrument_has_no_banner_and_no_claimed_advantage(report: ReportData) -> None:

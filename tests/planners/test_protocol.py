@@ -19,12 +19,35 @@ from athanor.planners import (
     SobolPlanner,
     Why,
 )
-from athanor.planners.protocol import MEASURED, PENDING, Status
+from athanor.planners.protocol import MEASURED, PENDING, Compromise, Status, Tradeoff
 
 from .problems import PLAIN
 
 VALUES = st.dictionaries(st.text("abc", min_size=1), st.one_of(st.integers(-9, 9), st.floats(-1, 1), st.text("xy")))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Tradeoff,
+        nearest=VALUES,
+        distance=st.floats(0, 1),
+        improvement=st.none() | NUMBERS,
+        compromise=st.none()
+        | st.builds(
+            Compromise,
+            kind=st.sampled_from(["improves", "extends", "between", "behind"]),
+            objective=st.none() | st.text("f", min_size=1),
+            values=VALUES,
+            changes=st.dictionaries(st.text("fg", min_size=1), NUMBERS),
+        ),
+    )
+    | st.none()
+)
+def test_trade_offs_survive_json_and_are_left_out_where_there_are_none(traded):
+    why = Why(method="m", detail="d", tradeoff=traded)
+    assert Why.model_validate_json(why.model_dump_json()) == why
+    assert ("tradeoff" in why.model_dump()) == (traded is not None)
 
 
 @given(VALUES, st.dictionaries(st.text("fg", min_size=1), NUMBERS), st.sampled_from(get_args(Status)))
