@@ -20,12 +20,15 @@ function Decision({ brief, waiting, where, me, reload }) {
   // What was looked at first stays what is decided on: somebody may edit it meanwhile.
   const [seen, setSeen] = useState(one);
   const [dialog, setDialog] = useState(null);
-  const isStale = one.revision !== seen.revision || one.state !== seen.state;
+  const [mine, setMine] = useState(false);
+  const approve = useAction(async () => { const made = await post(`${where}/approve`, { revision: seen.revision, expires_s: brief.expires_s }); setMine(true); reload(); return made; });
+  // What follows from one's own decision is no surprise, also where the news of it is faster than the answer.
+  const isStale = one.revision !== seen.revision || (one.state !== seen.state && !mine && !approve.isBusy);
   const cannot = !may(me, "experiment.decide", campaign.simulated) ? "Your role may not decide experiments here."
     : one.state !== "proposed" ? `It is ${words(one.state)} already.` : isStale ? "It has changed since you looked." : null;
-  const approve = useAction(async () => { const made = await post(`${where}/approve`, { revision: seen.revision, expires_s: brief.expires_s }); reload(); return made; });
   const open = (which) => () => { if (!cannot) setDialog(which); };
   const close = () => { setDialog(null); reload(); };
+  const decided = () => { setMine(true); close(); };
   const next = waiting.find((item) => item.id !== one.id);
   const onward = () => next && go(`/experiments/${encodeURIComponent(next.id)}`);
   // What somebody types a moment too early must not approve: the key leads to the button, Enter presses it.
@@ -55,7 +58,7 @@ function Decision({ brief, waiting, where, me, reload }) {
       <p class="hint">An approval holds for ${number(brief.expires_s / 3600, 3)} h.</p>
       <${Outcome} action=${approve} said="Approved. It runs when the instrument is free." />
     </section>
-    ${dialog === "reject" && html`<${Reject} where=${where} seen=${seen} onClose=${close} />`}
+    ${dialog === "reject" && html`<${Reject} where=${where} seen=${seen} onClose=${close} onDone=${decided} />`}
     ${dialog === "edit" && html`<${Edit} where=${where} seen=${seen} settings=${brief.settings} onClose=${close} />`}
     ${dialog === "defer" && html`<${Defer} where=${where} seen=${seen} onClose=${close} />`}
     ${dialog === "respond" && html`<${Respond} where=${where} seen=${seen} onClose=${close} />`}`;
@@ -84,9 +87,9 @@ function Resume({ where, why, reload }) {
   return html`<${Button} action=${resume} why=${why}>Decide now after all<//><${Outcome} action=${resume} />`;
 }
 
-function Reject({ where, seen, onClose }) {
+function Reject({ where, seen, onClose, onDone }) {
   const [reason, setReason] = useState("");
-  const reject = useAction(async () => { await post(`${where}/reject`, { revision: seen.revision, reason }); onClose(); });
+  const reject = useAction(async () => { await post(`${where}/reject`, { revision: seen.revision, reason }); onDone(); });
   return html`<${Dialog} title=${`Reject ${seen.id}`} onClose=${onClose} onSubmit=${() => reason.trim() && reject.run()}>
     <${Field} label="Why" value=${reason} onInput=${setReason} rows="3" hint="The planner learns that this was not wanted; colleagues read why." autofocus />
     <div class="row"><button type="submit" class="danger" aria-disabled=${reason.trim() ? undefined : "true"}>✕ Reject</button><button type="button" onClick=${onClose}>Cancel</button></div><${Outcome} action=${reject} /><//>`;

@@ -87,6 +87,8 @@ def test_who_comes_second_is_told(console: Console, browser: Browser, home: Path
         # While the first one writes, the second decides.
         approve(second)
         expect(second.get_by_text("Approved.")).to_be_visible()
+        expect(second.locator(".head").get_by_text("proposed")).to_be_hidden()  # the news of it has come
+        expect(second.get_by_text("This is not what you looked at any more.")).to_be_hidden()
         first.get_by_role("button", name="✕ Reject", exact=True).click()
         expect(first.get_by_role("dialog").get_by_role("alert")).to_be_visible()
         first.keyboard.press("Escape")
