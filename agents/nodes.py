@@ -86,7 +86,14 @@ class Nodes:
     def _suggest(self) -> Experiment:
         c = self.context
         request = self._request()
-        candidate = c.planner.ask(request, c.should_abandon)["candidate"]
+        try:
+            candidate = c.planner.ask(request, c.should_abandon)["candidate"]
+        except NothingLeft:
+            if c.looked_past() is None:
+                raise
+            # Without what the last experiment came to nothing is left; with it there may be.
+            request = self._request(look_ahead=False)
+            candidate = c.planner.ask(request, c.should_abandon)["candidate"]
         return c.new_experiment(
             values=candidate["values"],
             purpose="explore",
@@ -95,7 +102,7 @@ class Nodes:
             candidate={k: candidate[k] for k in ("id", "predicted", "why", "label") if k in candidate},
         )
 
-    def _request(self) -> dict[str, Any]:
+    def _request(self, look_ahead: bool = True) -> dict[str, Any]:
         """What the planner is asked for its next point: a function of what is in the ledger."""
         c = self.context
         return {
@@ -105,7 +112,7 @@ class Nodes:
             "problem": c.problem.model_dump(mode="json"),
             "seed": c.campaign.seed,
             "number": max((e.number for e in c.experiments() if e.number is not None), default=0) + 1,
-            "observations": c.planner_observations(without=c.looked_past()),
+            "observations": c.planner_observations(without=c.looked_past() if look_ahead else None),
             "advice": self.inquiry.advice(),
             "progress": min(1.0, c.spent() / c.spec.budget.experiments),
             "sources": c.sources(),

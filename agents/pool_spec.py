@@ -18,7 +18,7 @@ class PoolSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: Annotated[str, Field(min_length=1, max_length=4096)]
+    file: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
     label: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     repeats: Literal["allowed", "refused"] = "refused"
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

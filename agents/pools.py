@@ -22,6 +22,9 @@ BLOCK = 32_768
 
 LONGEST_LABEL = 200
 
+LONGEST_LINE = 1 << 20
+"""Bytes of a line: what is longer is no table, and is not read to its end."""
+
 
 class PoolFileError(ValueError):
     """A file that cannot be the pool of a campaign; names the file, the line and the remedy."""
@@ -83,7 +86,7 @@ def glance(spec: PoolSpec, problem: Problem) -> None:
     path = Path(spec.file)
     try:
         with path.open("rb") as file:
-            _Columns(path, next(csv.reader(_lines(file, hashlib.sha256())), []), problem, spec.label)
+            _Columns(path, next(_rows(_lines(file, hashlib.sha256())), []), problem, spec.label)
     except FileNotFoundError as error:
         raise PoolFileError(f"{path} does not exist; put the pool there, or correct its path") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -102,7 +105,7 @@ def _read(path: Path, mtime_ns: int, size: int, problem_json: str, label: str | 
     """Read a file once, however often it is asked for while it does not change."""
     import numpy as np
 
-    from athanor.planners.pool import BadValue, Pool, PoolError, code
+    from athanor.planners.pool import MOST_ROWS, BadValue, Pool, PoolError, code
 
     problem = Problem.model_validate_json(problem_json)
     digest = hashlib.sha256()
@@ -110,9 +113,15 @@ def _read(path: Path, mtime_ns: int, size: int, problem_json: str, label: str | 
     labels: list[str] = []
     lines: list[Any] = []
     with path.open("rb") as file:
-        rows = csv.reader(_lines(file, digest))
+        rows = _rows(_lines(file, digest))
         columns = _Columns(path, next(rows, []), problem, label)
-        for numbers, cells in _blocks(rows):
+        count = 0
+        for numbers, cells in _blocks(path, rows):
+            count += len(cells)
+            if count > MOST_ROWS:
+                raise PoolFileError(
+                    f"{path} has more than {MOST_ROWS:,} rows; leave out those that are out of question"
+                )
             columns.check_widths(numbers, cells)
             by_column = list(zip(*cells, strict=True))
             for parameter in problem.parameters:
@@ -147,7 +156,7 @@ class _Hashing(io.RawIOBase):
     """A file whose bytes go into a digest on their way."""
 
     def __init__(self, file: BinaryIO, digest: Any) -> None:
-        self._file, self._digest = file, digest
+        self._file, self._digest, self._line = file, digest, 0
 
     def readable(self) -> bool:
         return True
@@ -156,6 +165,10 @@ class _Hashing(io.RawIOBase):
         data = self._file.read(len(buffer))
         self._digest.update(data)
         buffer[: len(data)] = data
+        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        self._line = len(data) - end - 1 + (self._line if end < 0 else 0)
+        if self._line > LONGEST_LINE:
+            raise csv.Error(f"a line has more than {LONGEST_LINE:,} bytes")
         return len(data)
 
 
@@ -164,11 +177,25 @@ def _lines(file: BinaryIO, digest: Any) -> TextIO:
     return io.TextIOWrapper(io.BufferedReader(_Hashing(file, digest), 1 << 20), encoding="utf-8-sig", newline="")
 
 
-def _blocks(rows: Any) -> Iterator[tuple[list[int], list[list[str]]]]:
+def _rows(lines: TextIO) -> Any:
+    """The rows of a table; of a quote that is not closed it is said so, where all behind it would else be one cell."""
+    return csv.reader(lines, strict=True)
+
+
+def _blocks(path: Path, rows: Any) -> Iterator[tuple[list[int], list[list[str]]]]:
     """Yield rows that are not empty, in parts, and the line on which each ends."""
     numbers: list[int] = []
     cells: list[list[str]] = []
-    for row in rows:
+    while True:
+        first = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise PoolFileError(
+                f"{path}:{first}: {error}; if a cell begins with a quote, close it, and double every quote in it"
+            ) from error
+        if row is None:
+            break
         if any(map(str.strip, row)):
             numbers.append(rows.line_num)
             cells.append(row)

@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from athanor.planners.problem import Categorical, Continuous, Integer, InvalidPoint, Ordinal, Problem, Record, Value
+from athanor.planners.problem import (
+    Cardinality,
+    Categorical,
+    Continuous,
+    Integer,
+    InvalidPoint,
+    NonlinearConstraint,
+    Ordinal,
+    Problem,
+    Record,
+    Value,
+)
 from athanor.planners.space import Matrix, Space
 
 MOST_ROWS = 2_000_000
@@ -216,8 +227,18 @@ class Pool:
         best, gap = None, SAME
         alike = np.ones(self.size, dtype=bool)
         for name, column in coded.items():
-            if not isinstance(self.problem.parameter(name), Continuous):
+            parameter = self.problem.parameter(name)
+            if not isinstance(parameter, Continuous):
                 alike &= self._columns[name] == column[0]
+                continue
+            # A net twice as wide as needed, so that few rows of a million are encoded.
+            if parameter.log:
+                factor = (parameter.high / parameter.low) ** (2.0 * SAME)
+                low, high = column[0] / factor, column[0] * factor
+            else:
+                reach = 2.0 * SAME * (parameter.high - parameter.low)
+                low, high = column[0] - reach, column[0] + reach
+            alike &= (self._columns[name] >= low) & (self._columns[name] <= high)
         for part, rows in self.parts(np.flatnonzero(alike)):
             gaps = np.abs(rows - target).max(axis=1)
             at = int(np.argmin(gaps))
@@ -292,11 +313,43 @@ class Pool:
         if not self.space.is_constrained:
             return
         for part, rows in self.parts(np.arange(self.size)):
-            for row in part[~self.space.is_feasible(rows)].tolist():
+            for row in part[~(self.space.is_feasible(rows) & self._keeps(part))].tolist():
                 try:  # the one that counts, with its own tolerance; the other is quick
                     self.problem.validate_point(self.values(row))
                 except InvalidPoint as error:
                     raise PoolError(f"{str(error).rstrip('.')}, or leave the row out", row) from error
+
+    def _keeps(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which rows keep sums, expressions and thresholds for sure, in the parameters' own units.
+
+        Encoded, a number may differ in its last digits: enough to divide by what was zero.
+        """
+        kept = np.ones(len(rows), dtype=bool)
+        for linear in self.problem.linear_constraints:
+            terms = np.array([c * self._numbers(name, rows) for name, c in linear.coefficients.items()])
+            exact = linear.equals is not None
+            low, high = (linear.equals, linear.equals) if exact else (linear.lower, linear.upper)
+            slack = 9e-7 * np.maximum(np.abs(terms).max(axis=0), max(abs(b) for b in (low, high) if b is not None))
+            kept &= _is_between(terms.sum(axis=0), low, high, slack)
+        for constraint in self.problem.input_constraints:
+            columns = {name: self._numbers(name, rows) for name in constraint.names if self._is_number(name)}
+            if isinstance(constraint, NonlinearConstraint):
+                with np.errstate(all="ignore"):
+                    found, valid = constraint.parsed.evaluate(columns, np)
+                    margin = 1e-12 * np.ptp(found[valid]) if valid.any() else 0.0  # numpy rounds otherwise than Python
+                    kept &= valid & _is_between(found, constraint.lower, constraint.upper, -margin)
+            elif isinstance(constraint, Cardinality) and constraint.threshold is not None:
+                for column in columns.values():
+                    kept &= (column == 0.0) | (column >= constraint.threshold)
+        return kept
+
+    def _is_number(self, name: str) -> bool:
+        return not isinstance(self.problem.parameter(name), Categorical)
+
+    def _numbers(self, name: str, rows: Rows) -> Matrix:
+        """Return the values (n,) of a parameter that is a number."""
+        parameter, column = self.problem.parameter(name), self._columns[name][rows]
+        return np.asarray(parameter.values, dtype=float)[column] if isinstance(parameter, Ordinal) else column + 0.0
 
     def _check_repeats(self) -> None:
         same = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
@@ -383,6 +436,15 @@ def _check(parameter: Any, value: Any, row: int) -> None:
         parameter.validate_value(value)
     except InvalidPoint as error:
         raise BadValue(str(error), row) from error
+
+
+def _is_between(found: Matrix, low: float | None, high: float | None, slack: Any) -> NDArray[np.bool_]:
+    kept = np.ones(len(found), dtype=bool)
+    if low is not None:
+        kept &= found >= low - slack
+    if high is not None:
+        kept &= found <= high + slack
+    return kept
 
 
 def _packed(labels: Sequence[str]) -> tuple[bytes, Rows]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from athanor.agents import pools
 from athanor.agents.planning import NothingLeft, PlannerProcess, answer
 from athanor.agents.pool_spec import PoolSpec
 from athanor.agents.pools import PoolChanged, PoolFileError, check_unchanged, glance, read_pool
@@ -148,3 +149,45 @@ def test_the_planners_process_suggests_rows_and_says_when_none_is_left(tmp_path:
             process.ask({**request, "number": 4})
     finally:
         process.close()
+
+
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path: Path) -> None:
+    text = HEAD + 'A1,293.15,1,1,EtOH,x\nB2,333.15,3,2.50,MeCN,"y\nC3,353.15,2,1,EtOH,z\n'
+    with pytest.raises(PoolFileError, match=r"pool.csv:3: .*quote"):
+        read_pool(put(tmp_path, text), PROBLEM)
+    with pytest.raises(PoolFileError, match=r"pool.csv:3: .*field limit"):
+        read_pool(put(tmp_path, text + "D4,293.15,1,1,EtOH,x\n" * 10_000), PROBLEM)
+
+
+def test_a_file_without_line_ends_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("athanor.agents.pools.LONGEST_LINE", 30_000)
+    for text in ("x" * 200_000, HEAD + "y" * 200_000):
+        spec, taken = put(tmp_path, text), 0
+        hashing = pools._Hashing.readinto
+
+        def counted(self: pools._Hashing, buffer: Any, inner: Any = hashing) -> int:
+            nonlocal taken
+            count: int = inner(self, buffer)
+            taken += count
+            return count
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pools._Hashing, "readinto", counted)
+            for read in (read_pool, glance) if text[0] == "x" else (read_pool,):
+                taken = 0
+                with pytest.raises(PoolFileError, match="line has more than 30,000 bytes"):
+                    read(spec, PROBLEM)
+                assert taken <= 30_000
+
+
+def test_more_rows_than_may_be_are_not_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("athanor.agents.pools.BLOCK", 2)
+    monkeypatch.setattr("athanor.planners.pool.MOST_ROWS", 3)
+    text = HEAD + "".join(f"A{k},300,{k},1,EtOH,\n" for k in range(1, 7)) + "B,wrong,1,1,EtOH,\n"
+    with pytest.raises(PoolFileError, match="more than 3 rows; leave out"):
+        read_pool(put(tmp_path, text), PROBLEM)
+
+
+def test_a_path_that_no_file_can_have_is_no_pool() -> None:
+    with pytest.raises(ValueError, match="file"):
+        PoolSpec(file="a\0b.csv")

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 
 from athanor.planners import (
     BayesianPlanner,
+    Cardinality,
     Categorical,
     Continuous,
+    Exclusion,
     Integer,
+    InvalidPoint,
     LinearConstraint,
+    NonlinearConstraint,
     Objective,
     Observation,
     Ordinal,
@@ -299,3 +303,63 @@ def test_a_state_is_not_rebuilt_with_another_pool() -> None:
         RandomPlanner.from_json(RandomPlanner(pool.problem).to_json(), pool=pool)
     with pytest.raises(ValueError, match="read for another problem"):
         RandomPlanner(MIXED, pool=pool)
+
+
+@pytest.mark.parametrize("place", [0.35, 0.4, 0.45, 0.5])
+@pytest.mark.parametrize("ends", [(0.1, 0.7), (0.05, 0.95), (-0.2, 0.9)])
+def test_a_row_where_an_expression_is_not_defined_is_refused_whatever_the_range(
+    place: float, ends: tuple[float, float]
+) -> None:
+    problem = Problem(
+        [Continuous("x", *ends)],
+        [Objective("f", "maximize")],
+        [NonlinearConstraint(f"1 / (x - {place})**2", lower=0.0)],
+    )
+    with pytest.raises(PoolError, match="no finite value") as raised:
+        Pool(problem, {"x": [0.6, place]})
+    assert raised.value.row == 1
+
+
+def test_a_sum_is_checked_by_the_size_of_its_terms_and_not_of_the_ranges() -> None:
+    problem = Problem(
+        [Continuous("a", 0, 1e6), Continuous("b", 0, 1e6)],
+        [Objective("f", "maximize")],
+        [LinearConstraint({"a": 1, "b": 1}, upper=0.01)],
+    )
+    assert len(Pool(problem, {"a": [0.001, 0.004], "b": [0.0, 0.006]})) == 2
+    with pytest.raises(PoolError, match="violates") as raised:
+        Pool(problem, {"a": [0.001, 0.05], "b": [0.0, 0.02]})
+    assert raised.value.row == 1
+
+
+@given(data=st.data())
+def test_a_pool_takes_the_rows_that_are_points_of_its_problem_and_no_others(data: st.DataObject) -> None:
+    constraint = data.draw(
+        st.sampled_from(
+            [
+                NonlinearConstraint("x * (y - 0.5)", lower=0.0),
+                NonlinearConstraint("sqrt(x - 0.3) + y", upper=1.0),
+                NonlinearConstraint("log10(z) - x / y", upper=0.0),
+                LinearConstraint({"x": 1, "y": 1}, equals=0.7),
+                LinearConstraint({"x": 1, "y": -1}, lower=0.0),
+                Cardinality(["x", "y"], at_most=1, threshold=0.1),
+                Cardinality(["x", "y"], at_least=2),
+                Exclusion({"x": {"above": 0.3}, "z": {"below": 10}}),
+                Exclusion({"z": {"between": (1, 10)}, "y": {"above": 0}}),
+            ]
+        )
+    )
+    problem = Problem(
+        [Continuous("x", 0, 0.9), Continuous("y", 0, 1.7), Continuous("z", 0.1, 100, log=True)],
+        [Objective("f", "maximize")],
+        [constraint],
+    )
+    amounts = st.integers(0, 9).map(lambda k: k / 10)
+    point = {"x": data.draw(amounts), "y": data.draw(amounts), "z": data.draw(st.sampled_from([0.1, 1.0, 10.0, 100.0]))}
+    try:
+        problem.validate_point(point)
+    except InvalidPoint:
+        with pytest.raises(PoolError):
+            Pool(problem, {name: [value] for name, value in point.items()})
+    else:
+        assert Pool(problem, {name: [value] for name, value in point.items()}).values(0) == point

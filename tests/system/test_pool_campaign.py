@@ -108,3 +108,19 @@ def test_a_wrong_pool_opens_no_campaign(bench: Any, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"pool: .*wrong.csv:2: temperature = 600.0: is above the bounds"):
         opened(bench, tmp_path, pool={"file": str(path), "label": "vial"})
     assert bench.ledger.campaigns() == []
+
+
+def test_looking_ahead_past_the_last_row_does_not_end_a_campaign_that_may_repeat_it(bench: Any, tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text(HEAD + ROWS[0] + "\n")
+    pool = {"file": str(path), "label": "vial", "repeats": "allowed"}
+    campaign_id = opened(bench, tmp_path, pool=pool, experiments=3, planner="bayesian", look_ahead=1)
+    assert run_campaign(campaign_id, bench.ledger) == "succeeded"
+    assert [e.state for e in bench.ledger.experiments(campaign_id)] == ["completed"] * 3
+
+
+def test_looking_ahead_a_campaign_ends_when_every_row_was_measured(bench: Any, tmp_path: Path) -> None:
+    campaign_id = opened(bench, tmp_path, planner="bayesian", look_ahead=1)
+    assert run_campaign(campaign_id, bench.ledger) == "succeeded"
+    reason = bench.ledger.campaign(campaign_id).reason
+    assert reason == "every row of the pool has been tried: of its 4 rows 4 measured"
