@@ -86,7 +86,11 @@ class Nodes:
     def _suggest(self) -> Experiment:
         c = self.context
         request = self._request()
+        past = c.looked_past()
         candidate = c.planner.ask(request, c.should_abandon)["candidate"]
+        if past is not None:
+            said = f"{candidate['why']['detail']} It was chosen without the outcome of experiment {past}."
+            candidate["why"]["detail"] = said
         return c.new_experiment(
             values=candidate["values"],
             purpose="explore",
