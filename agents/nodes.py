@@ -86,14 +86,18 @@ class Nodes:
     def _suggest(self) -> Experiment:
         c = self.context
         request = self._request()
+        past = c.looked_past()
         try:
             candidate = c.planner.ask(request, c.should_abandon)["candidate"]
         except NothingLeft:
-            if c.looked_past() is None:
+            if past is None:
                 raise
             # Without what the last experiment came to nothing is left; with it there may be.
-            request = self._request(look_ahead=False)
+            past, request = None, self._request(look_ahead=False)
             candidate = c.planner.ask(request, c.should_abandon)["candidate"]
+        if past is not None:
+            said = f"{candidate['why']['detail']} It was chosen without the outcome of experiment {past}."
+            candidate["why"]["detail"] = said
         return c.new_experiment(
             values=candidate["values"],
             purpose="explore",

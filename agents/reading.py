@@ -31,6 +31,8 @@ LARGEST = 10**308
 DEEPEST = 40
 """How deep the levels of a file may lie in one another."""
 NAMED = ("parameters", "objectives", "consumables")
+NAMING = frozenset({"constraints", "stop", "reference", "transfer"})
+"""Parts that name parameters or objectives."""
 STAND_INS: dict[str, Any] = {"name": "?", "question": "?", "budget": {"experiments": 100}}
 
 
@@ -165,7 +167,7 @@ def _without(document: dict[str, Any], error: ValidationError) -> tuple[Spec | N
     for item in error.errors():
         path = [str(part) for part in item["loc"]]
         if not path:  # of the whole: something that names another part
-            left_out |= {"consumables", "reference"}
+            left_out |= {"consumables", "reference", "transfer"}
         elif path[0] in NAMED and len(path) > 1:
             left_out.add(f"{path[0]}.{path[1]}")
         else:
@@ -179,8 +181,8 @@ def _without(document: dict[str, Any], error: ValidationError) -> tuple[Spec | N
         else:
             data.pop(head, None)
     if any(one.partition(".")[0] in ("parameters", "objectives") for one in left_out):  # others may name those
-        data = {name: value for name, value in data.items() if name not in ("constraints", "stop", "reference")}
-        left_out |= {"constraints", "stop", "reference"}
+        data = {name: value for name, value in data.items() if name not in NAMING}
+        left_out |= NAMING
     try:
         return Spec.model_validate(data), left_out
     except ValidationError:

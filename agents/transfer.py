@@ -6,6 +6,7 @@ reads those, so that it goes on with the same data, whatever has become of the t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from athanor.agents.history import DataError, MissingColumns, read_measurements,
 from athanor.agents.results import newest
 from athanor.agents.spec import Spec, SpecProblem
 from athanor.agents.transfer_spec import TransferSpec
-from athanor.memory.canonical import digest, digest_text
+from athanor.memory.canonical import digest
 from athanor.memory.errors import NotFound
 from athanor.planners.problem import Categorical, Problem
 from athanor.planners.protocol import Measured
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from athanor.memory.records import Campaign, Outcome
 
 EVENT = "transfer"
+
+LONGEST = 10_000
+"""Points of a source that are kept: all of them are in the ledger, and told to the planner at every suggestion."""
 
 Given = tuple[dict[str, Any], Mapping[str, "Outcome"]]
 """Values and outcomes of one earlier measurement."""
@@ -62,9 +66,14 @@ def read_sources(
         path: tuple[int | str, ...] = ("transfer", place)
         try:
             if wanted.table is not None:
-                sources.append(_of_table(wanted, problem, units))
+                found = _of_table(wanted, problem, units)
             elif ledger is not None:
-                sources.append(_of_campaign(wanted, problem, units, ledger, profile))
+                found = _of_campaign(wanted, problem, units, ledger, profile)
+            else:
+                continue
+            if any(found.name == other.name for other in sources):
+                raise _twice(wanted, found, spec.transfer[:place])
+            sources.append(found)
         except BadSource as error:
             path = (*path, error.field) if error.field else path
             wrong.append(SpecProblem(line_of(path), ".".join(map(str, path)), str(error), error.remedy))
@@ -113,7 +122,7 @@ def _of_table(wanted: TransferSpec, problem: Problem, units: Mapping[str, str | 
         rows = read_measurements(path, problem, units, only=there)
     except MissingColumns as error:
         raise BadSource(str(error), _MISSING, "table") from error
-    content = digest_text(path.read_text(encoding="utf-8-sig"))
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
     origin = f"table {path.name}, sha256 {content[:12]}"
     return _source(path.name, origin, wanted, problem, [(dict(row.values), row.outcomes) for row in rows])
 
@@ -149,15 +158,31 @@ def _of_campaign(
         if o.status not in ("completed", "stopped_early"):
             continue
         found = {name: _converted(convert[name], pair) for name, pair in o.outcomes.items() if name in outcomes}
-        values = {k: convert[k](float(v)) if k in convert else v for k, v in o.values.items() if k in there}
+        # What is a word there and a number here is refused with the other values, below.
+        values = {
+            k: convert[k](float(v)) if k in convert and not isinstance(v, str) else v
+            for k, v in o.values.items()
+            if k in there
+        }
         if found and len(values) == len(there):
             rows.append((values, found))
     if not rows:
         raise BadSource(f"campaign {campaign.id} has no results of {', '.join(outcomes)}", "remove it", "campaign")
     extra = [name for name in other.names if name not in problem.names]
     notes = [f"it varied {', '.join(extra)}, too, which counts as noise here"] if extra else []
+    if campaign.simulated and not profile.simulated:
+        notes.append("it was simulated")
     origin = f"campaign {campaign.id} ({campaign.name})"
     return _source(campaign.id, origin, wanted, problem, rows, notes)
+
+
+def _twice(wanted: TransferSpec, found: Source, others: Sequence[TransferSpec]) -> BadSource:
+    """Say that a source is called like an earlier one: nobody could tell what was taken from which."""
+    if wanted.campaign is not None:
+        return BadSource(f"campaign {found.name} is named twice, by its id or its name", "remove one", "campaign")
+    if any(wanted.table == other.table for other in others):
+        return BadSource(f"{wanted.title} is named twice", "remove one")
+    return BadSource(f"two tables are called {found.name}", "rename one of the files", "table")
 
 
 def _find(asked: str, ledger: Ledger) -> Campaign:
@@ -195,6 +220,9 @@ def _source(
         if isinstance(value, str) != is_word:
             raise BadSource(f"{key}: {value!r} is not {'a word' if is_word else 'a number'}", "correct it", "held")
         held[key] = value
+    if len(rows) > LONGEST:
+        said = f"{wanted.title}: it has {len(rows)} points, and at most {LONGEST} are kept"
+        raise BadSource(said, "name a part of it, as a table")
     points = [
         SourcePoint(
             values={**values, **held},

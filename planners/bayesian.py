@@ -189,7 +189,8 @@ class BayesianPlanner(AskTell):
             relations = self.surrogate().relations
         except FitFailed:
             return False
-        known = {name: sum(r.weight for r in relations if r.outcome == name) for name in self._problem.outcomes}
+        used = [r for r in relations if r.slope is not None]
+        known = {name: sum(r.weight for r in used if r.outcome == name) for name in self._problem.outcomes}
         return min(known.values()) >= TRUSTED
 
     def _test(self, number: int) -> Candidate | None:

@@ -33,7 +33,7 @@ from athanor.planners.source import LEAST as FEWEST
 from athanor.planners.source import Source
 from athanor.planners.source_model import SourceModel, outcomes_of, source_model
 from athanor.planners.space import Space
-from athanor.planners.transfer import Choice, Mixture, Relation, relate
+from athanor.planners.transfer import Choice, Mixture, Relation, ignored, relate
 
 LOG_ODDS = {"plain": 0.0, "log": 3.0, "saturating": 3.0, "logit": 6.0}
 """By how much the log evidence of a scale must exceed that of the plain one to be taken: more for one whose ends were
@@ -50,6 +50,9 @@ DOUBT = 4.0
 
 QUADRATURE = 32
 """Nodes for moments that have no closed form."""
+
+CONSTANT = 1e-9
+"""Spread of outcomes, relative to their size, up to which they are all the same."""
 
 LOG_SPAN = 3.0
 """Ratio of largest to smallest outcome below which a logarithmic scale is not considered."""
@@ -416,7 +419,7 @@ def standardised(raw: Scale, y: Matrix) -> Scale:
     t = raw.stretch(y)
     spread = float(np.std(t, ddof=1))
     size = max(1e-300, float(np.abs(t).max()))
-    return replace(raw, shift=float(np.mean(t)), spread=spread if spread > 1e-9 * size else 1.0)
+    return replace(raw, shift=float(np.mean(t)), spread=spread if spread > CONSTANT * size else 1.0)
 
 
 def _fit_outcome(
@@ -437,7 +440,10 @@ def _fit_outcome(
         evidence = found.likeliest.evidence - len(y) * math.log(scale.spread) + float(slope.sum())
         offset = float(slope.sum()) - len(y) * math.log(scale.spread) - LOG_ODDS[scale.kind]
         choices.append((evidence - LOG_ODDS[scale.kind], offset, scale, found))
-    if choices and asked.sources:
+    if choices and float(np.std(y, ddof=1)) <= CONSTANT * float(np.abs(y).max()):
+        # There is nothing to scale by, so what a source says could be of any size.
+        asked.relations = ignored(asked.sources, asked.name, "all own results are equal")
+    elif choices and asked.sources:
         every = [Choice(scale, found, asked.models(scale.kind), offset) for _, offset, scale, found in choices]
         taken, asked.relations = relate(every, asked.sources, asked.name, len(y))
         if taken is not None:
@@ -447,6 +453,7 @@ def _fit_outcome(
         return scale, *found.draw(), None, None
     scale = Scale("plain", float(np.mean(y)), float(np.std(y, ddof=1)) or 1.0)
     noise = None if variances is None else variances / scale.spread**2
+    asked.relations = ignored(asked.sources, asked.name, "there is no fit of the own results")
     middling = last_resort(rows, scale.to_model(y), space.groups, noise)
     return scale, middling, [middling], failure, None
 

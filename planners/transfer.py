@@ -67,7 +67,7 @@ SLOPE_PRIOR = (0.0, 0.5)
 SLOPE_BOUND = 3.0
 
 FLOOR = 0.1
-"""Weight below which a source is left out."""
+"""Weight below which a source is left out; of several sources, which share what is believed, as much less."""
 
 DECIDE = 3
 """The campaign's own points from which on sources are weighed."""
@@ -257,9 +257,9 @@ def relate(
 ) -> tuple[Taken | None, list[Relation]]:
     """Weigh all sources by the `count` own results of an outcome; None to model it as if there were none."""
     if count < DECIDE:
-        return None, [_ignored(s, outcome, f"{count} own results do not tell yet") for s in sources]
+        return None, ignored(sources, outcome, f"{count} own results do not tell yet")
     if count > MANY:
-        return None, [_ignored(s, outcome, f"more than {MANY} own results speak for themselves") for s in sources]
+        return None, ignored(sources, outcome, f"more than {MANY} own results speak for themselves")
     asked = {k for choice in choices for k in choice.models}
     ways = [_structures(choice, len(asked)) for choice in choices]
     # The scale first, over all that may be said on it; then the sources on that scale.
@@ -270,16 +270,17 @@ def relate(
         k: float(np.exp(logsumexp([s.total for s in structures if s.source == k] or [-math.inf]) - total))
         for k in range(len(sources))
     }
+    floor = FLOOR / max(1, len(asked))
     relations = []
     for k, source in enumerate(sources):
         if k not in choice.models:
             relations.append(_ignored(source, outcome, _why_not(source, outcome)))
-        elif weights[k] < FLOOR:
+        elif weights[k] < floor:
             relations.append(_ignored(source, outcome, f"weight {weights[k]:.2f}", weights[k]))
         else:
             best = max((s for s in structures if s.source == k), key=lambda s: s.total)
             relations.append(_relation(source, outcome, weights[k], best))
-    kept = [s for s in structures if s.source is None or weights[s.source] >= FLOOR]
+    kept = [s for s in structures if s.source is None or weights[s.source] >= floor]
     if all(s.source is None for s in kept):
         return None, relations
     return _taken(choice, kept), relations
@@ -341,6 +342,11 @@ def _gap(value: Matrix, prior: tuple[float, float]) -> tuple[Matrix, Matrix]:
     """Return the negative log density of a normal prior, up to a constant, and its derivative."""
     gap = (value - prior[0]) / prior[1]
     return 0.5 * np.square(gap), gap / prior[1]
+
+
+def ignored(sources: Sequence[Source], outcome: str, reason: str) -> list[Relation]:
+    """Say of every source that nothing is taken from it, and why."""
+    return [_ignored(source, outcome, reason) for source in sources]
 
 
 def _ignored(source: Source, outcome: str, reason: str, weight: float = 0.0) -> Relation:

@@ -51,6 +51,14 @@ def test_what_is_left_out_does_not_count_as_missing_elsewhere() -> None:
     assert fields(text) == ["parameters.equivalents"]
 
 
+def test_earlier_data_that_are_wrong_do_not_hide_the_other_faults() -> None:
+    unknown = "transfer: [{campaign: old, held: {colour: 1}}]\n"
+    assert fields(READY.replace("unit: degC", "unit: K") + unknown) == ["parameters.temperature.unit", "transfer"]
+    left_out = READY.replace("high: 5.0", "high: 0.5").replace("unit: degC", "unit: K")
+    told = ["parameters.equivalents", "parameters.temperature.unit"]
+    assert fields(left_out + "transfer: [{campaign: old, held: {equivalents: 2}}]\n") == told
+
+
 def test_profiles_outside_the_site_s_folders_are_not_looked_for(tmp_path: Path) -> None:
     inside, outside = tmp_path / "site", tmp_path / "secret"
     inside.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,67 @@ def test_the_outcome_of_another_campaign_may_have_another_unit(ledger: Ledger, t
 def _in_hours(problem: dict[str, Any]) -> dict[str, Any]:
     parameters = [{**p, "unit": "kelvin"} if p["name"] == "residence_time" else p for p in problem["parameters"]]
     return {**problem, "parameters": parameters}
+
+
+def test_two_sources_of_one_name_are_refused_before_anything_is_opened(ledger: Ledger, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        table(tmp_path / folder)
+    with pytest.raises(SpecError, match=r"transfer.1.table: two tables are called old.csv \(rename one of the files"):
+        open_campaign(file(tmp_path, "  - table: a/old.csv\n  - table: b/old.csv"), ledger)
+    with pytest.raises(SpecError, match=r"transfer.1: table .*old.csv is named twice"):
+        open_campaign(file(tmp_path, "  - table: a/old.csv\n  - table: ./a/old.csv"), ledger)
+    assert ledger.campaigns() == []
+    ready: Any = laboratory.load("snar-flow")
+    old = open_campaign(ready.campaign_file(), ledger, data=table(tmp_path))
+    with pytest.raises(SpecError, match=rf"transfer.1.campaign: campaign {old} is named twice"):
+        lines = f"  - campaign: {old}\n  - campaign: {ledger.campaign(old).name!r}"
+        open_campaign(file(tmp_path, lines), ledger)
+
+
+def test_a_parameter_that_was_words_in_another_campaign_is_a_fault_and_no_error(ledger: Ledger, tmp_path: Path) -> None:
+    ready: Any = laboratory.load("snar-flow")
+    old = ledger.campaign(open_campaign(ready.campaign_file(), ledger, data=table(tmp_path)))
+    words = {"kind": "categorical", "name": "equivalents", "values": ["few", "many"]}
+    problem = {
+        **old.problem,
+        "parameters": [words if p["name"] == "equivalents" else p for p in old.problem["parameters"]],
+    }
+    ledger.add_campaign(old.model_copy(update={"id": "other-1", "problem": problem, "problem_hash": "h2"}))
+    for number, one in enumerate(ledger.observations(old.id)):
+        values = {**one.values, "equivalents": "few"}
+        moved = {"id": f"other-1/h{number}", "campaign_id": "other-1", "values": values}
+        ledger.add_observation(one.model_copy(update=moved))
+    [wrong] = reading.read(file(tmp_path, "  - campaign: other-1").read_text(), (), ledger).problems
+    assert wrong.field == "transfer.0"
+    assert "equivalents = 'few' is not a number" in wrong.message
+
+
+def test_the_sum_of_a_table_is_that_of_its_file(ledger: Ledger, tmp_path: Path) -> None:
+    path = tmp_path / "old.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + (HEAD + ROWS).replace("\n", "\r\n").encode())
+    [body] = transfer.stored(ledger, open_campaign(file(tmp_path, "  - table: old.csv"), ledger))
+    assert body["origin"] == f"table old.csv, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
+def test_a_table_too_long_to_be_kept_is_refused(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "LONGEST", 5)
+    table(tmp_path)
+    with pytest.raises(SpecError, match=r"table .*old.csv: it has 6 points, and at most 5 are kept .*name a part of"):
+        open_campaign(file(tmp_path, "  - table: old.csv"), ledger)
+
+
+def test_what_was_simulated_is_said_to_be_where_this_is_not(ledger: Ledger, tmp_path: Path) -> None:
+    ready: Any = laboratory.load("snar-flow")
+    old = open_campaign(ready.campaign_file(), ledger, data=table(tmp_path))
+    spec, profile = load(file(tmp_path, f"  - campaign: {old}")), ready.profile()
+    [source], _ = transfer.read_sources(spec, profile, ledger, lambda path: None)
+    assert not any("simulated" in note for note in source.notes)
+    real = profile.model_copy(update={"simulated": False})
+    [source], _ = transfer.read_sources(spec, real, ledger, lambda path: None)
+    assert "it was simulated" in source.notes
 
 
 def test_a_text_from_elsewhere_may_not_name_a_table(ledger: Ledger, tmp_path: Path) -> None:

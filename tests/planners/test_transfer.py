@@ -17,10 +17,13 @@ from athanor.planners import (
     Observation,
     OutcomeConstraint,
     Problem,
+    transfer,
 )
+from athanor.planners import surrogate as surrogate_
 from athanor.planners.hyperparameters import (
     MANY,
     SCALE_PRIOR,
+    FitFailed,
     Hyperparameters,
     Posterior,
     Shape,
@@ -217,6 +220,55 @@ def test_of_several_sources_the_related_one_is_taken():
     relations = {r.source: r for r in fitted(PLAIN, f, [useless, good], count=8).relations}
     assert relations["good"].weight > 0.9
     assert relations["upside down"].slope is None
+
+
+def test_many_related_sources_do_not_push_each_other_out():
+    good = [earlier(PLAIN, f, 24, name=f"good {k}") for k in range(12)]
+    surrogate = fitted(PLAIN, f, good, count=6)
+    weights = [r.weight for r in surrogate.relations]
+    assert sum(weights) > 0.9
+    assert max(weights) < 0.1, "none by itself would be believed"
+    assert all(r.slope is not None for r in surrogate.relations)
+    # What twelve say with one voice is what one says.
+    alone = fitted(PLAIN, f, good[:1], count=6)
+    rows = sobol(2, 16, 5)
+    mean, sd = alone.predict_rows(rows)
+    assert (np.abs(surrogate.predict_rows(rows)[0] - mean) < sd).all()
+
+
+def test_the_initial_design_goes_on_where_no_source_is_used(monkeypatch):
+    planner = BayesianPlanner(PLAIN, seed=2, initial=6, sources=[earlier(PLAIN, f, name=f"{k}") for k in range(2)])
+    run(planner, f, 3)
+    assert planner.suggest(number=4)[0].why.method != "initial design (scrambled Sobol)"
+    monkeypatch.setattr(transfer, "FLOOR", 2.0)
+    again = BayesianPlanner.from_json(planner.to_json())
+    assert sum(r.weight for r in again.relations()) > 0.8
+    assert all(r.slope is None for r in again.relations())
+    assert again.suggest(number=4)[0].why.method == "initial design (scrambled Sobol)"
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+def test_own_results_that_are_all_equal_tell_nothing_of_a_source_in_any_unit(unit):
+    small = earlier(PLAIN, lambda p: {"f": unit * branin(p)})
+    surrogate, alone = (fitted(PLAIN, lambda p: {"f": 0.0}, sources) for sources in ([small], []))
+    [relation] = surrogate.relations
+    assert (relation.weight, relation.slope) == (0.0, None)
+    assert "all own results are equal" in relation.words(None)
+    rows = sobol(2, 16, 5)
+    for ours, theirs in zip(surrogate.predict_rows(rows), alone.predict_rows(rows), strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_where_nothing_can_be_fitted_the_sources_are_said_to_be_left_out(monkeypatch):
+    def fails(*given):
+        raise FitFailed("no way")
+
+    old = earlier(PLAIN, f)
+    monkeypatch.setattr(surrogate_, "fit", fails)
+    found = fitted(PLAIN, f, [old])
+    assert "no way" in found.fallback
+    [relation] = found.relations
+    assert "ignored (there is no fit of the own results)" in relation.words(None)
 
 
 def test_few_and_many_own_results_decide_for_themselves():

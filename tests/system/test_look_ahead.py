@@ -31,7 +31,10 @@ def test_a_campaign_that_looks_ahead_is_the_same_without_the_head_start(
         options = {"time_scale": 0}
         campaign_id = bench.open(experiments=9, planner="bayesian", look_ahead=1, reasoner="none", options=options)
         assert run_campaign(campaign_id, bench.ledger) == "succeeded"
-        return [e.values for e in bench.ledger.experiments(campaign_id)]
+        experiments = bench.ledger.experiments(campaign_id)
+        said = [str(e.candidate["why"]["detail"]).endswith(f"{e.ordinal - 1}.") for e in experiments]
+        assert said == [False] + 8 * [True], "whose outcome was not known"
+        return [e.values for e in experiments]
 
     first, requests = run(), list(asked)
     assert hurried == [False] + 8 * [True], "all but the first had been begun with"
