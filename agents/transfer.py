@@ -60,7 +60,9 @@ def read_sources(
         ledger: where other campaigns are; None: those are not looked at.
         line_of: the line of the file on which a field stands.
     """
-    problem, sources, wrong = spec.problem(), [], []
+    problem = spec.problem()
+    sources: list[Source] = []
+    wrong: list[SpecProblem] = []
     units = {name: profile.outcomes[name].unit for name in problem.outcomes if name in profile.outcomes}
     for place, wanted in enumerate(spec.transfer):
         path: tuple[int | str, ...] = ("transfer", place)
