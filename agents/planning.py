@@ -56,7 +56,7 @@ class PlannerProcess:
     def start(self) -> None:
         """Start the process now, so that its imports overlap with other start-up work."""
         if self._process is None or self._process.poll() is not None:
-            self._coming = None
+            self.close()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "athanor.agents.planning"],
                 stdin=subprocess.PIPE,

@@ -357,7 +357,10 @@ def _why_not(source: Source, outcome: str) -> str:
     count = sum(outcome in point.outcomes for point in source.points)
     if count < LEAST:
         return f"{count} points of it, {LEAST} are needed"
-    return "its own points hardly depend on these parameters, or cannot be put on the scale of this campaign's"
+    return (
+        "too few of its points can be used, or they hardly depend on these parameters, "
+        "or cannot be put on the scale of this campaign's"
+    )
 
 
 def _relation(source: Source, outcome: str, weight: float, structure: Structure) -> Relation:

@@ -109,6 +109,18 @@ def test_death_while_it_prepares_is_made_good(planner: PlannerProcess) -> None:
     assert planner.ask(suggest(3)) == answer(suggest(3))
 
 
+def test_a_dead_process_leaves_nothing_open_when_another_takes_its_place(planner: PlannerProcess) -> None:
+    planner.start()
+    process = planner._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    planner.start()
+    assert process.stdin is not None and process.stdin.closed
+    assert process.stdout is not None and process.stdout.closed
+    assert planner._process is not process
+
+
 def test_what_the_planner_refuses_is_said_and_the_process_lives_on(planner: PlannerProcess) -> None:
     with pytest.raises(PlanningFailed, match="unknown request 'guess'"):
         planner.ask(suggest(op="guess"))
