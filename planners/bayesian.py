@@ -156,22 +156,31 @@ class BayesianPlanner(AskTell):
                 near=near,
             )
             if self.pool is not None:
-                return self._from_pool(number, surrogate, chosen)
+                return self._from_pool(number, surrogate, viability, chosen)
             rows, _ = maximize(chosen.acquisition, self._space, chosen.seeds, seed)
             values, repeated = self._first_new(rows)
             predicted = surrogate.predict(values)
-            traded = tradeoff.weigh(surrogate, viability, values, self._best_from(surrogate))
+            why = self._why(surrogate, viability, chosen, values, predicted)
         fallback = "; ".join(f for f in (surrogate.fallback, repeated) if f) or None
-        detail = f"{self._explain(surrogate, chosen, values, predicted)} {tradeoff.in_words(traded, self._problem)}"
-        why = Why(
+        return self._candidate(number, values, why.model_copy(update={"fallback": fallback}), predicted)
+
+    def _why(
+        self,
+        surrogate: Surrogate,
+        viability: viability_.Viability | None,
+        chosen: Chosen,
+        values: Mapping[str, Value],
+        predicted: Mapping[str, Predicted],
+    ) -> Why:
+        traded = tradeoff.weigh(surrogate, viability, values, self._best_from(surrogate))
+        return Why(
             method=chosen.method,
-            fallback=fallback,
-            detail=detail,
+            fallback=surrogate.fallback,
+            detail=f"{self._explain(surrogate, chosen, values, predicted)} {tradeoff.in_words(traded, self._problem)}",
             advice=chosen.advice,
             transfer=tuple(relation.words(self._problem.unit(relation.outcome)) for relation in surrogate.relations),
             tradeoff=traded,
         )
-        return self._candidate(number, values, why, predicted)
 
     def relations(self) -> list[Relation]:
         """Return what each source has to say about each outcome by now.
@@ -210,12 +219,13 @@ class BayesianPlanner(AskTell):
         """What the points that no model chose are taken from."""
         return "scrambled Sobol" if self.pool is None else "spread subset of the pool"
 
-    def _from_pool(self, number: int, surrogate: Surrogate, chosen: Chosen) -> Candidate:
+    def _from_pool(
+        self, number: int, surrogate: Surrogate, viability: viability_.Viability | None, chosen: Chosen
+    ) -> Candidate:
         """Return the best row of the pool that is left."""
         from athanor.planners import pool_search
 
         assert self.pool is not None
-        viability = self._viability(surrogate.rows)
         found = pool_search.maximize(chosen, surrogate, viability, self.pool, self.pool.free(self._barred()))
         values = self.pool.values(found.row)
         predicted = surrogate.predict(values)
@@ -225,10 +235,8 @@ class BayesianPlanner(AskTell):
                 f"Of {found.compared:,} rows left the {found.judged:,} that a quicker figure favours, here and there, "
                 "were compared in full"
             )
-        detail = f"{self._explain(surrogate, chosen, values, predicted)} {how}."
-        return self._row(
-            number, found.row, chosen.method, detail, surrogate.fallback, predicted=predicted, advice=chosen.advice
-        )
+        why = self._why(surrogate, viability, chosen, values, predicted)
+        return self._row(number, found.row, why.model_copy(update={"detail": f"{why.detail} {how}."}), predicted)
 
     def _design_from_pool(self, number: int, method: str, fallback: str | None) -> Candidate:
         """Return a row of a spread subset of the pool."""
@@ -250,7 +258,7 @@ class BayesianPlanner(AskTell):
                 likely = viability.probability(torch.as_tensor(self.pool.encode(order))).numpy() >= 0.5
                 order = np.concatenate([order[likely], order[~likely]])
         detail = "Of a spread subset of the pool: the model first needs rows that differ in all parameters."
-        return self._row(number, int(order[0]), method, detail, fallback)
+        return self._row(number, int(order[0]), Why(method=method, fallback=fallback, detail=detail))
 
     def _design(self, number: int, method: str, fallback: str | None) -> Candidate:
         if self.pool is not None:

@@ -34,7 +34,7 @@ class RandomPlanner(AskTell):
         if self.pool is not None:
             free = self.pool.free(self._barred())
             detail = f"Drawn uniformly at random from the {len(free):,} rows that are left, not by any result."
-            return self._row(number, int(free[rng.integers(len(free))]), "random", detail)
+            return self._row(number, int(free[rng.integers(len(free))]), Why(method="random", detail=detail))
         rows = self._draw(rng)
         taken = self.taken
         points = [self._space.decode(row) for row in rows]

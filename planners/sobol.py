@@ -35,7 +35,7 @@ class SobolPlanner(AskTell):
             cube = sobol(len(self._problem.parameters), size, self.seed)[number - 1 : number]
             row = self.pool.nearest(self._space.from_cube(cube)[0], self.pool.free(self._barred()))
             detail = f"Of the rows left the nearest to point {number} of a scrambled Sobol sequence, not by any result."
-            return self._row(number, row, "scrambled Sobol", detail)
+            return self._row(number, row, Why(method="scrambled Sobol", detail=detail))
         rows = self._space.sample(size, self.seed)
         first = (number - 1) % len(rows)
         order = [*range(first, len(rows)), *range(first)]

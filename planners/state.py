@@ -231,14 +231,11 @@ class AskTell:
             label=label,
         )
 
-    def _row(
-        self, number: int, row: int, method: str, detail: str, fallback: str | None = None, **more: Any
-    ) -> Candidate:
+    def _row(self, number: int, row: int, why: Why, predicted: Mapping[str, Predicted] | None = None) -> Candidate:
         """The candidate that is a row of the pool; says which, in its label and in words."""
         assert self.pool is not None
-        advice = more.pop("advice", ())
-        why = Why(method=method, fallback=fallback, detail=f"{self.pool.said(row)}. {detail}", advice=advice)
-        return self._candidate(number, self.pool.values(row), why, label=self.pool.label(row), **more)
+        said = why.model_copy(update={"detail": f"{self.pool.said(row)}. {why.detail}"})
+        return self._candidate(number, self.pool.values(row), said, predicted, label=self.pool.label(row))
 
 
 def _check_pool(named: Mapping[str, Any] | None, pool: Pool | None) -> None:

@@ -211,6 +211,7 @@ def test_a_persons_points_off_the_pool_are_learnt_from_and_take_no_row() -> None
     assert len(planner.measured) == 4
     candidates = planner.suggest(5)
     assert candidates[0].why.method == "qLogNEI"
+    assert all(c.why.tradeoff is not None and c.why.detail.endswith("were compared.") for c in candidates)
     assert {c.values["x"] for c in candidates} == {0.0, 0.25, 0.5, 0.75, 1.0}
     with pytest.raises(PoolExhausted, match="of its 5 rows 5 under way"):
         planner.suggest()

@@ -16,7 +16,7 @@ def test_a_campaign_that_looks_ahead_is_the_same_without_the_head_start(
 ) -> None:
     asked: list[dict[str, Any]] = []
     hurried: list[bool] = []
-    ask, prepare = PlannerProcess.ask, PlannerProcess.prepare
+    ask = PlannerProcess.ask
 
     def spied(self: PlannerProcess, request: dict[str, Any], *rest: Any) -> dict[str, Any]:
         asked.append(request)
@@ -47,4 +47,3 @@ def test_a_campaign_that_looks_ahead_is_the_same_without_the_head_start(
     assert run() == first
     assert hurried == 9 * [False]
     assert asked == requests
-    monkeypatch.setattr(PlannerProcess, "prepare", prepare)
