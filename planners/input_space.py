@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from athanor.planners.expressions import Expression
-from athanor.planners.input_constraints import Cardinality, Condition, Exclusion, NonlinearConstraint
+from athanor.planners.input_constraints import SLACK, Cardinality, Condition, Exclusion, NonlinearConstraint
 from athanor.planners.parameters import Categorical, Continuous
 from athanor.planners.problem import Problem
 
@@ -111,7 +111,7 @@ class Inputs:
         for box in self._boxes:
             feasible &= ~(self._is_listed(box, rows) & box.contains(rows, slack))
         for group in self._groups:
-            feasible &= group.is_kept(rows)
+            feasible &= group.is_kept(rows, slack)
         for curve in self.curves:
             room, valid = curve.room(rows, np)
             feasible &= valid & np.all([side >= -slack for side in room], axis=0)
@@ -298,11 +298,12 @@ class _Group:
     least: int
     most: int
 
-    def is_kept(self, rows: Matrix) -> Mask:
+    def is_kept(self, rows: Matrix, slack: float = 0.0) -> Mask:
+        # What a row may lack is less than what a point may: it becomes one.
         amounts = rows[:, self.columns]
         present = amounts != 0.0
         count = present.sum(axis=1)
-        enough = ~present | (amounts >= self.floors * (1.0 - ROUNDING))
+        enough = ~present | (amounts >= self.floors * (1.0 - max(slack, 0.5 * SLACK)))
         return (count >= self.least) & (count <= self.most) & enough.all(axis=1)
 
     def settle(self, rows: Matrix, fill: bool = False, sizes: NDArray[np.int64] | None = None) -> None:

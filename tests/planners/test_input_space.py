@@ -57,6 +57,20 @@ def test_no_sample_and_no_projection_violates(constraints, seed, summed):
     assert np.array_equal(space.sample(24, seed), rows)
 
 
+def test_the_least_amount_is_not_undercut_by_stepping_out_of_what_is_excluded():
+    """Just below 0.3 is out of the excluded condition, and too little by less than a row used to be forgiven."""
+    rules = [Cardinality(["x", "y"], threshold=0.3), Exclusion({"x": {"above": 0.3, "below": 0.4}})]
+    problem = Problem([Continuous("x", 0, 1), Continuous("y", 0, 1)], GOAL, rules)
+    space = Space(problem)
+    at = np.concatenate([np.linspace(0.28, 0.36, 33), [0.3 - 1e-9, 0.3 - 3e-9, 0.3 - 9e-9]])
+    rows = np.stack([at, np.full(len(at), 0.5)], axis=1)
+    kept = rows[space.is_feasible(rows)]
+    moved = space.project(rows)
+    assert space.is_feasible(moved).all()
+    for row in [*kept, *moved]:
+        problem.validate_point({"x": float(row[0]), "y": float(row[1])})
+
+
 def test_a_point_is_feasible_for_the_space_if_it_is_for_the_problem():
     problem = Problem(PARAMETERS, GOAL, [Exclusion({"solvent": "DMF", "temperature": {"between": [60, 120]}})])
     space = Space(problem)
